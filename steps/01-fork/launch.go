@@ -1,0 +1,34 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+)
+
+// launch starts this program again with args, as the daemon, and says its pid
+// on standard output. The daemon is an orphan as soon as launch's process ends:
+// the kernel then makes it a child of init, or of the nearest subreaper.
+//
+// A C program would call fork(2) here. Go cannot: fork copies only the thread
+// that calls it, and the Go runtime needs all of its threads. So the program
+// is started anew.
+func launch(args []string) error {
+	// Not os.Args[0]: whoever starts a program may call it anything.
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program's file: %w", err)
+	}
+	child := exec.Command(self, args...)
+	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if err := child.Start(); err != nil {
+		return fmt.Errorf("start the daemon: %w", err)
+	}
+	if _, err := fmt.Printf("pid %d\n", child.Process.Pid); err != nil {
+		// A failed start must not leave a daemon that nobody knows of.
+		child.Process.Kill()
+		child.Wait()
+		return fmt.Errorf("say the daemon's pid: %w", err)
+	}
+	return nil
+}

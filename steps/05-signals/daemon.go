@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// daemon ticks until SIGTERM or SIGINT asks it to end. It then undoes what it
+// did, the last thing first: that is the order in which deferred calls run.
+func daemon(every time.Duration, dir string) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	root, err := openDir(dir)
+	if err != nil {
+		return err
+	}
+	defer undo(&err, func() error { return os.Remove(root.Name()) })
+	ticks, err := root.OpenFile("ticks", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("create the file in %s: %w", root.Name(), err)
+	}
+	defer undo(&err, func() error { return root.Remove("ticks") })
+	tick := time.NewTicker(every)
+	for n := 1; ; n++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			stop() // A second signal has its default action again: it ends us at once.
+			endWithin(grace)
+			return nil
+		}
+		_, err := fmt.Fprintf(ticks, "daemon %d: tick %d\n", os.Getpid(), n)
+		if err != nil {
+			return err
+		}
+	}
+}
