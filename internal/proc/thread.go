@@ -1,0 +1,125 @@
+//go:build linux
+
+package proc
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Thread is one thread as /proc/PID/task/TID/status shows it.
+type Thread struct {
+	TID   int    `json:"tid"`
+	State string `json:"state"` // one letter, such as "S"
+
+	// Pending holds the signals that wait for this thread and those that wait
+	// for any thread of the process. Blocked holds those that this thread does
+	// not take now. Bit 0 stands for signal 1.
+	Pending uint64 `json:"pending"`
+	Blocked uint64 `json:"blocked"`
+
+	// Switches counts how often the thread left the processor, by its own will
+	// or not. A thread that is in state S twice, with the same number, has slept
+	// all the while: it cannot wake and sleep again without leaving once more.
+	Switches uint64 `json:"switches"`
+}
+
+// Threads returns the threads of a process, sorted by TID. A thread that ends
+// meanwhile is left out.
+func Threads(pid int) ([]Thread, error) {
+	tids, err := numbersIn(pidPath(pid, "task"))
+	if err != nil {
+		return nil, goneError(pid, err)
+	}
+	threads := make([]Thread, 0, len(tids))
+	buf := make([]byte, 0, 4096) // one for all, because callers ask in a loop
+	for _, tid := range tids {
+		path := pidPath(pid, "task", strconv.Itoa(tid), "status")
+		buf, err = readFile(path, buf[:0])
+		if gone(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		t, err := parseThread(buf)
+		if err != nil {
+			return nil, fmt.Errorf("parse %s: %w", path, err)
+		}
+		t.TID = tid
+		threads = append(threads, t)
+	}
+	// A process has one thread at least, and be it a zombie.
+	if len(threads) == 0 {
+		return nil, fmt.Errorf("pid %d: %w: %s: no thread", pid, ErrGone, pidPath(pid, "task"))
+	}
+	return threads, nil
+}
+
+// parseThread does for a few lines what readStatus does for many, and makes
+// no garbage.
+func parseThread(text []byte) (Thread, error) {
+	var t Thread
+	found := 0
+	for len(text) > 0 {
+		var line []byte
+		line, text, _ = bytes.Cut(text, []byte("\n"))
+		key, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimSpace(value)
+
+		var n uint64
+		var err error
+		switch string(key) {
+		case "State": // such as "S (sleeping)"
+			if len(value) == 0 {
+				return Thread{}, fmt.Errorf("State: no letter")
+			}
+			t.State = string(value[:1])
+		case "SigPnd", "ShdPnd":
+			n, err = strconv.ParseUint(string(value), 16, 64)
+			t.Pending |= n
+		case "SigBlk":
+			t.Blocked, err = strconv.ParseUint(string(value), 16, 64)
+		case "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches":
+			n, err = strconv.ParseUint(string(value), 10, 64)
+			t.Switches += n
+		default:
+			continue
+		}
+		if err != nil {
+			return Thread{}, fmt.Errorf("%s: %w", key, err)
+		}
+		found++
+	}
+	if found != 6 {
+		return Thread{}, fmt.Errorf("%d of the 6 lines about state, signals and switches", found)
+	}
+	return t, nil
+}
+
+// readFile appends a file to buf. It is os.ReadFile without a new buffer and
+// without a new os.File for every file.
+func readFile(path string, buf []byte) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return buf, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	for {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)] // makes room
+		}
+		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
+		if err != nil {
+			return buf, &fs.PathError{Op: "read", Path: path, Err: err}
+		}
+		if n == 0 {
+			return buf, nil
+		}
+		buf = buf[:len(buf)+n]
+	}
+}
