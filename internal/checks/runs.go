@@ -1,0 +1,420 @@
+//go:build linux
+
+package checks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"daemonsteps/internal/lab"
+	"daemonsteps/internal/proc"
+)
+
+// need names the runs that a check reads.
+type need int
+
+const (
+	needJob     need = 1 << iota // as a shell's job, then the terminal is closed
+	needPipe                     // its output a pipe, then SIGTERM
+	needScript                   // from a script, then ^C and SIGINT
+	needSignals                  // with signals blocked and ignored
+	needDirect                   // directly on the terminal, many times
+)
+
+// The surroundings that show what a daemon takes over from its caller. They are
+// unusual, so that whatever shows up in the daemon came from there.
+const (
+	jobUmask  = 0o027
+	pipeUmask = 0o003
+)
+
+var (
+	heldFDs        = []int{9, 77}
+	plantedSignals = []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2}
+	ignored        = plantedSignals[:4]
+	blocked        = plantedSignals[1:]
+)
+
+const (
+	// restTime is how long processes may take to come to rest. A daemon that is
+	// busy all the time is then judged as it is.
+	restTime = 2 * time.Second
+	// directStarts is how often a daemon is started directly on a terminal. What a
+	// race decides goes right now and then: 20 starts in a row do not, unless
+	// nearly all would.
+	directStarts = 20
+)
+
+// facts is what was seen of a program. A run that was not needed is empty.
+type facts struct {
+	timeout time.Duration
+	job     struct {
+		launch
+		held   string // path of the file open as heldFDs
+		hangup outcome
+	}
+	pipe struct {
+		launch
+		ended                   bool // the pipes came to their end
+		filesBefore, filesAfter []string
+		liveBefore, liveAfter   int
+		term                    end
+	}
+	script struct {
+		launch
+		interrupt outcome
+		int       end
+	}
+	signalsTerm, signalsInt struct {
+		launch
+		end end
+	}
+	direct struct {
+		starts, survived int
+		ends             []string // how the others ended, each way once
+	}
+}
+
+// launch is what came of one start.
+type launch struct {
+	guardian int
+	info     lab.SessionInfo
+	exit     lab.Exit // the launcher's
+	never    bool     // the launcher did not end
+	restless int      // processes that came and went, when none stays
+	live     []int    // what lives on; the daemon first
+	daemon   *proc.Process
+}
+
+// outcome says whether an event ended the daemon.
+type outcome struct {
+	died bool
+	exit lab.Exit
+}
+
+// end is how a signal ended the daemon.
+type end struct {
+	ignored string // "ignores" or "blocks": it was not sent
+	err     error  // it did not end in time
+	exit    lab.Exit
+}
+
+// ErrNoDaemon says that the command left no process behind.
+var ErrNoDaemon = errors.New("no daemon left behind")
+
+// errUnsteady says that a program that left a daemon once did not do so again.
+var errUnsteady = errors.New("in another start")
+
+// A bench starts one program again and again.
+type bench struct {
+	ctx     context.Context
+	args    []string
+	timeout time.Duration
+}
+
+// with runs f with a fresh lab, which is closed when f returns or the context
+// ends, whichever comes first.
+func (b *bench) with(f func(l *lab.Lab) error) (err error) {
+	if err := b.ctx.Err(); err != nil {
+		return err
+	}
+	l, err := lab.New(lab.Options{})
+	if err != nil {
+		return err
+	}
+	var once sync.Once
+	var closed error
+	closeLab := func() { once.Do(func() { closed = l.Close() }) }
+	stop := context.AfterFunc(b.ctx, closeLab)
+	defer func() {
+		stop()
+		closeLab()
+		if ctxErr := b.ctx.Err(); ctxErr != nil {
+			err = ctxErr // The calls failed because of that.
+		} else if err == nil {
+			err = closed
+		}
+	}()
+	return f(l)
+}
+
+// start starts the program and waits for what is left of it. The error is
+// ErrNoDaemon, with what the command said, if that is nothing.
+func (b *bench) start(l *lab.Lab, c lab.Command) (*lab.Session, launch, error) {
+	c.Args = b.args
+	c.Env = map[string]string{"LAB_STRAY": "a variable of the caller's"}
+	ln := launch{guardian: l.Guardian()}
+	s, err := l.Start(c)
+	if err != nil {
+		return nil, ln, err
+	}
+	ln.info = s.Info
+	ln.exit, err = s.Wait(b.timeout)
+	if errors.Is(err, lab.ErrTimeout) {
+		ln.never = true
+		return s, ln, nil
+	}
+	if err != nil {
+		return s, ln, err
+	}
+	if ln.live, ln.restless, err = rest(l); err != nil || ln.restless > 0 {
+		return s, ln, err
+	}
+	if len(ln.live) == 0 {
+		out, stderr, _ := s.Output()
+		return s, ln, fmt.Errorf("%w: the command ended with %v%s", ErrNoDaemon, ln.exit, said(out+stderr))
+	}
+	ln.daemon, err = l.State(ln.live[0])
+	if errors.Is(err, proc.ErrGone) {
+		return s, ln, fmt.Errorf("%w: process %d has ended by itself", ErrNoDaemon, ln.live[0])
+	}
+	if err != nil {
+		return s, ln, fmt.Errorf("read the daemon's state: %w", err)
+	}
+	return s, ln, nil
+}
+
+// rest waits until all is at rest, and returns what lives. A process that is
+// never at rest, but stays, is a busy daemon. If nothing stays and there is
+// always something new, it returns how many have ended so far.
+func rest(l *lab.Lab) (live []int, restless int, err error) {
+	before, err := l.Live()
+	if err != nil {
+		return nil, 0, err
+	}
+	live, err = l.Rest(restTime)
+	if !errors.Is(err, lab.ErrTimeout) {
+		return live, 0, err
+	}
+	if live, err = l.Live(); err != nil {
+		return nil, 0, err
+	}
+	if slices.ContainsFunc(live, func(pid int) bool { return slices.Contains(before, pid) }) {
+		return live, 0, nil
+	}
+	dead, err := l.Ended()
+	return nil, max(1, len(dead)), err
+}
+
+// after says what became of the daemon after an event that has been sent.
+func after(l *lab.Lab, pid int) (outcome, error) {
+	live, _, err := rest(l)
+	if err != nil || slices.Contains(live, pid) {
+		return outcome{}, err
+	}
+	e, err := l.WaitExit(pid, restTime)
+	return outcome{died: true, exit: e}, err
+}
+
+// endBy sends a signal to the daemon and waits for its end.
+func (b *bench) endBy(l *lab.Lab, d *proc.Process, sig syscall.Signal) (end, error) {
+	// A signal that is ignored or blocked ends nobody. That is known at once.
+	name := proc.SignalName(int(sig))
+	if slices.Contains(d.Ignored, name) {
+		return end{ignored: "ignores"}, nil
+	}
+	if slices.Contains(d.Blocked, name) {
+		return end{ignored: "blocks"}, nil
+	}
+	if err := l.Signal(d.PID, sig); err != nil {
+		return end{}, err
+	}
+	e, err := l.WaitExit(d.PID, b.timeout)
+	if errors.Is(err, lab.ErrTimeout) {
+		return end{err: fmt.Errorf("it has not ended %v after %s", b.timeout, name)}, nil
+	}
+	return end{exit: e}, err
+}
+
+// runJob starts the program as a shell's job, and then closes the terminal.
+func (b *bench) runJob(f *facts) error {
+	return b.with(func(l *lab.Lab) error {
+		f.job.held = filepath.Join(l.Place(), "held-open-by-the-caller")
+		if err := os.WriteFile(f.job.held, nil, 0o600); err != nil {
+			return err
+		}
+		hold := map[int]string{}
+		for _, fd := range heldFDs {
+			hold[fd] = f.job.held
+		}
+		s, ln, err := b.start(l, lab.Command{Way: lab.Job, Umask: jobUmask, Hold: hold})
+		f.job.launch = ln
+		if err != nil || ln.daemon == nil {
+			return err
+		}
+		if err := s.Hangup(); err != nil {
+			return err
+		}
+		f.job.hangup, err = after(l, ln.daemon.PID)
+		return err
+	})
+}
+
+// runPipe starts the program with pipes as its output, and ends it with SIGTERM.
+func (b *bench) runPipe(f *facts) error {
+	return b.with(func(l *lab.Lab) error {
+		r := &f.pipe
+		s, ln, err := b.start(l, lab.Command{Pipe: true, Umask: pipeUmask})
+		r.launch = ln
+		if err := daemonOr(ln, err); err != nil {
+			return err
+		}
+		if r.ended, err = s.PipesEnded(); err != nil {
+			return err
+		}
+		r.filesBefore, r.liveBefore = files(ln.info.TmpDir), len(ln.live)
+		if r.term, err = b.endBy(l, ln.daemon, syscall.SIGTERM); err != nil {
+			return err
+		}
+		if r.term.ignored != "" || r.term.err != nil {
+			return nil
+		}
+		live, _, err := rest(l)
+		r.filesAfter, r.liveAfter = files(ln.info.TmpDir), len(live)
+		return err
+	})
+}
+
+// runScript starts the program from a script, types ^C, and ends it with SIGINT.
+func (b *bench) runScript(f *facts) error {
+	return b.with(func(l *lab.Lab) error {
+		r := &f.script
+		start := func() (s *lab.Session, err error) {
+			s, r.launch, err = b.start(l, lab.Command{Way: lab.Script})
+			return s, daemonOr(r.launch, err)
+		}
+		s, err := start()
+		if err != nil {
+			return err
+		}
+		if err := s.Type("\x03"); err != nil {
+			return err
+		}
+		if r.interrupt, err = after(l, r.daemon.PID); err != nil {
+			return err
+		}
+		if r.interrupt.died {
+			if err := l.Clear(); err != nil {
+				return err
+			}
+			if _, err := start(); err != nil {
+				return err
+			}
+		}
+		r.int, err = b.endBy(l, r.daemon, syscall.SIGINT)
+		return err
+	})
+}
+
+// runSignals starts the program with signals blocked and ignored, and ends it.
+func (b *bench) runSignals(f *facts, sig syscall.Signal) error {
+	r := &f.signalsTerm
+	if sig == syscall.SIGINT {
+		r = &f.signalsInt
+	}
+	return b.with(func(l *lab.Lab) (err error) {
+		_, r.launch, err = b.start(l, lab.Command{Ignore: ignored, Block: blocked})
+		if err := daemonOr(r.launch, err); err != nil {
+			return err
+		}
+		r.end, err = b.endBy(l, r.daemon, sig)
+		return err
+	})
+}
+
+// runDirect starts the program directly on a terminal, again and again. The
+// terminal hangs up when the command, which leads its session, ends.
+func (b *bench) runDirect(f *facts) error {
+	return b.with(func(l *lab.Lab) error {
+		for range directStarts {
+			end, err := b.direct(l)
+			if err != nil {
+				return err
+			}
+			f.direct.starts++
+			if end == "" {
+				f.direct.survived++
+			} else if !slices.Contains(f.direct.ends, end) {
+				f.direct.ends = append(f.direct.ends, end)
+			}
+			if err := l.Clear(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// direct starts the program once, and returns how it ended, or "" if it survives.
+func (b *bench) direct(l *lab.Lab) (ended string, err error) {
+	s, err := l.Start(lab.Command{Args: b.args, Way: lab.Direct})
+	if err != nil {
+		return "", err
+	}
+	exit, err := s.Wait(b.timeout)
+	if errors.Is(err, lab.ErrTimeout) {
+		return "the command did not end", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	live, err := l.Live()
+	if err != nil {
+		return "", err
+	}
+	for _, pid := range live {
+		// The hang-up was for the session that the command led. One that leads
+		// or has joined another has got away.
+		if st, err := l.Stat(pid); err == nil && st.SID != s.Info.Launcher {
+			return "", nil
+		}
+	}
+	if live, _, err = rest(l); err != nil || len(live) > 0 {
+		return "", err
+	}
+	dead, err := l.Ended()
+	if err != nil {
+		return "", err
+	}
+	if len(dead) == 0 {
+		return fmt.Sprintf("the command ended with %v and left nothing", exit), nil
+	}
+	return dead[len(dead)-1].Exit.String(), nil
+}
+
+func daemonOr(ln launch, err error) error {
+	if err != nil || ln.daemon != nil {
+		return err
+	}
+	if ln.never {
+		return fmt.Errorf("%w: the command did not end", errUnsteady)
+	}
+	return fmt.Errorf("%w: nothing stayed", errUnsteady)
+}
+
+// said shows what a command printed, in one line.
+func said(output string) string {
+	if output = strings.Join(strings.Fields(output), " "); output == "" {
+		return ""
+	}
+	return ": " + output
+}
+
+// find returns the absolute path of the program to start: the labs start it in
+// directories of their own.
+func find(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(path)
+}

@@ -1,0 +1,539 @@
+//go:build linux
+
+package lab
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/rpc"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"daemonsteps/internal/proc"
+
+	"golang.org/x/sys/unix"
+)
+
+// The arguments and replies of the guardian's calls, where they are not basic
+// types or those of the package's interface.
+type (
+	Nothing struct{}
+	Hello   struct {
+		PID   int
+		Place string
+		Error string // why there can be no guardian of this kind
+	}
+	Timed struct { // ID is a session or a pid, as the call says
+		ID      int
+		Timeout time.Duration
+	}
+	Typed struct {
+		ID   int
+		Text string
+	}
+	SignalArgs struct {
+		PID    int
+		Signal syscall.Signal
+	}
+	Output     struct{ Out, Err string }
+	StateReply struct {
+		Process proc.Process
+		Gone    bool
+		Error   string
+	}
+)
+
+// Guardian is the far end of a Lab. Its methods are called by net/rpc.
+type Guardian struct {
+	hello Hello
+
+	mu       sync.Mutex
+	sessions []*session
+}
+
+// guardianMain runs the guardian until its Lab closes the connection, or a
+// signal ends it. Either way it cleans up.
+func guardianMain() int {
+	g, conn, err := newGuardian(len(os.Args) > 1)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lab guardian:", err)
+		return 1
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	served := make(chan struct{})
+	go func() {
+		server := rpc.NewServer()
+		server.Register(g)
+		server.ServeConn(conn)
+		close(served)
+	}()
+	select {
+	case <-served:
+	case <-stop:
+	}
+	if err := g.Close(Nothing{}, &Nothing{}); err != nil {
+		fmt.Fprintln(os.Stderr, "lab guardian:", err)
+		return 1
+	}
+	return 0
+}
+
+func newGuardian(asInit bool) (*Guardian, net.Conn, error) {
+	// The surroundings of a Lab do not depend on who started it.
+	if err := closeOnExec(); err != nil {
+		return nil, nil, err
+	}
+	syscall.Umask(0o022)
+	file := os.NewFile(3, "lab")
+	conn, err := net.FileConn(file)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to the lab: %w", err)
+	}
+	file.Close()
+	g := &Guardian{hello: Hello{PID: os.Getpid()}}
+	if asInit {
+		if err := ownProc(); err != nil {
+			g.hello.Error = err.Error()
+			return g, conn, nil
+		}
+	} else if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, nil, fmt.Errorf("become a child subreaper: %w", err)
+	}
+	if g.hello.Place, err = os.MkdirTemp("", "lab-"); err != nil {
+		return nil, nil, fmt.Errorf("make a place for the lab: %w", err)
+	}
+	// A daemon that gives up root must still be able to come here.
+	if err := os.Chmod(g.hello.Place, 0o755); err != nil {
+		return nil, nil, err
+	}
+	return g, conn, nil
+}
+
+// ownProc mounts the /proc of a new PID namespace, seen from nowhere else.
+func ownProc() error {
+	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount proc on /proc: %w", err)
+	}
+	return nil
+}
+
+func (g *Guardian) Hello(_ Nothing, reply *Hello) error {
+	*reply = g.hello
+	return nil
+}
+
+// Start starts a command on a terminal of its own.
+func (g *Guardian) Start(c Command, reply *SessionInfo) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s, err := newSession(g.hello.Place, len(g.sessions), c)
+	if s != nil {
+		g.sessions = append(g.sessions, s) // Even a failed one has things to clean up.
+	}
+	if err != nil {
+		return err
+	}
+	*reply = s.info
+	return nil
+}
+
+func (g *Guardian) session(id int) (*session, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if id < 0 || id >= len(g.sessions) || g.sessions[id] == nil {
+		return nil, fmt.Errorf("no session %d", id)
+	}
+	return g.sessions[id], nil
+}
+
+// WaitLauncher waits for the end of a session's command.
+func (g *Guardian) WaitLauncher(t Timed, reply *Exit) error {
+	s, err := g.session(t.ID)
+	if err != nil {
+		return err
+	}
+	if s.shell == nil { // The command is our own child.
+		*reply, err = g.waitExit(s.info.Launcher, t.Timeout)
+		return err
+	}
+	select {
+	case <-s.launcherEnded:
+	case <-time.After(t.Timeout):
+		return g.timeout("the command (pid %d) has not ended after %v", s.info.Launcher, t.Timeout)
+	}
+	*reply = s.launcherExit
+	return s.launcherErr
+}
+
+func (g *Guardian) Output(id int, reply *Output) error {
+	s, err := g.session(id)
+	if err != nil {
+		return err
+	}
+	*reply = s.output()
+	return nil
+}
+
+func (g *Guardian) PipesEnded(id int, reply *bool) error {
+	s, err := g.session(id)
+	if err != nil {
+		return err
+	}
+	*reply, err = s.pipesEnded()
+	return err
+}
+
+func (g *Guardian) Hangup(id int, _ *Nothing) error {
+	s, err := g.session(id)
+	if err != nil {
+		return err
+	}
+	return s.hangup()
+}
+
+func (g *Guardian) Type(t Typed, _ *Nothing) error {
+	s, err := g.session(t.ID)
+	if err != nil {
+		return err
+	}
+	if _, err := s.master.WriteString(t.Text); err != nil {
+		return fmt.Errorf("type on the terminal: %w", err)
+	}
+	return nil
+}
+
+// shells returns the pids of the Lab's own helpers.
+func (g *Guardian) shells() map[int]bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	own := map[int]bool{}
+	for _, s := range g.sessions {
+		if s != nil && s.shell != nil {
+			own[s.shell.pid] = true
+		}
+	}
+	return own
+}
+
+// tree returns all live descendants but the Lab's shells, the oldest first.
+func (g *Guardian) tree() []proc.Stat {
+	var live []proc.Stat
+	own := g.shells()
+	queue := []int{os.Getpid()}
+	for len(queue) > 0 {
+		children, _ := proc.Children(queue[0]) // A process that is gone has none.
+		queue = queue[1:]
+		for _, pid := range children {
+			st, err := proc.ReadStat(pid)
+			if err != nil || dead(st) {
+				continue // What it leaves behind comes to us.
+			}
+			queue = append(queue, pid)
+			if !own[pid] {
+				live = append(live, st)
+			}
+		}
+	}
+	oldestFirst(live)
+	return live
+}
+
+// dead says whether a process has ended. The main thread alone tells nothing: it
+// may have ended while other threads go on, or are about to end.
+func dead(st proc.Stat) bool {
+	if st.State != "Z" && st.State != "X" {
+		return false
+	}
+	threads, err := proc.Threads(st.PID)
+	return err != nil || len(threads) == 1
+}
+
+func oldestFirst(list []proc.Stat) {
+	slices.SortFunc(list, func(a, b proc.Stat) int {
+		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
+	})
+}
+
+func pids(stats []proc.Stat) []int {
+	var list []int
+	for _, st := range stats {
+		list = append(list, st.PID)
+	}
+	return list
+}
+
+func (g *Guardian) Live(_ Nothing, reply *[]int) error {
+	*reply = pids(g.tree())
+	return nil
+}
+
+func (g *Guardian) Ended(_ Nothing, reply *[]Orphan) error {
+	children, err := proc.Children(os.Getpid())
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	known := map[int]bool{}
+	for _, s := range g.sessions {
+		if s != nil {
+			known[s.info.Leader], known[s.info.Launcher] = true, true
+		}
+	}
+	g.mu.Unlock()
+	var zombies []proc.Stat
+	for _, pid := range children {
+		if st, err := proc.ReadStat(pid); err == nil && dead(st) && !known[pid] {
+			zombies = append(zombies, st)
+		}
+	}
+	oldestFirst(zombies)
+	for _, st := range zombies {
+		exit, err := g.waitExit(st.PID, shellTime)
+		if err != nil {
+			return err
+		}
+		*reply = append(*reply, Orphan{st.PID, exit})
+	}
+	return nil
+}
+
+func (g *Guardian) Stat(pid int, reply *proc.Stat) (err error) {
+	*reply, err = proc.ReadStat(pid)
+	return err
+}
+
+// timeout is an error that wraps ErrTimeout and shows the processes concerned.
+func (g *Guardian) timeout(format string, args ...any) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, format, args...)
+	for i, st := range g.tree() {
+		if i == 10 {
+			b.WriteString("; and more")
+			break
+		}
+		fmt.Fprintf(&b, "; pid %d (%s) state %s ppid %d sid %d", st.PID, st.Comm, st.State, st.PPID, st.SID)
+	}
+	return fmt.Errorf("%w: %s", ErrTimeout, b.String())
+}
+
+func (g *Guardian) State(pid int, reply *StateReply) error {
+	p, err := proc.Read(pid)
+	if p != nil {
+		reply.Process = *p
+	}
+	if err != nil {
+		reply.Error, reply.Gone = err.Error(), errors.Is(err, proc.ErrGone)
+	}
+	return nil
+}
+
+// open returns a pidfd of a process of this Lab.
+func (g *Guardian) open(pid int) (int, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open a pidfd of process %d: %w", pid, err)
+	}
+	// The pidfd is open, so this is the process that it names, or its zombie.
+	for up := pid; up != os.Getpid(); {
+		st, err := proc.ReadStat(up)
+		if err != nil || up <= 1 {
+			unix.Close(fd)
+			return -1, fmt.Errorf("process %d is not one of this lab", pid)
+		}
+		up = st.PPID
+	}
+	return fd, nil
+}
+
+func (g *Guardian) Signal(a SignalArgs, _ *Nothing) error {
+	fd, err := g.open(a.PID)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, a.Signal, nil, 0); err != nil {
+		return fmt.Errorf("send %s to process %d: %w", proc.SignalName(int(a.Signal)), a.PID, err)
+	}
+	return nil
+}
+
+func (g *Guardian) WaitExit(t Timed, reply *Exit) (err error) {
+	*reply, err = g.waitExit(t.ID, t.Timeout)
+	return err
+}
+
+func (g *Guardian) waitExit(pid int, timeout time.Duration) (Exit, error) {
+	fd, err := g.open(pid)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer unix.Close(fd)
+	ready, err := poll(fd, unix.POLLIN, timeout) // pidfd_open(2): readable when it has ended
+	if err != nil {
+		return Exit{}, fmt.Errorf("wait for process %d: %w", pid, err)
+	}
+	if ready == 0 {
+		return Exit{}, g.timeout("process %d has not ended after %v", pid, timeout)
+	}
+	return g.exitOf(pid, fd)
+}
+
+// exitOf reads how a process ended, and leaves it unreaped (WNOWAIT, waitid(2)).
+// Only its parent can do that. If that is one of our shells, the shell has to go:
+// its children are ours then.
+func (g *Guardian) exitOf(pid, pidfd int) (Exit, error) {
+	for {
+		var info struct { // siginfo_t of SIGCHLD, see sigaction(2), on a 64-bit system
+			signo, errno, code, _ int32
+			pid, uid, status      int32
+			_                     [100]byte
+		}
+		err := unix.Waitid(unix.P_PIDFD, pidfd, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOWAIT|unix.WALL, nil)
+		switch {
+		case err == nil && info.code == 1: // CLD_EXITED
+			return Exit{Status: int(info.status)}, nil
+		case err == nil:
+			return Exit{Signal: syscall.Signal(info.status)}, nil
+		case err != unix.ECHILD && err != unix.EINTR:
+			return Exit{}, fmt.Errorf("wait for process %d: %w", pid, err)
+		}
+		st, err := proc.ReadStat(pid)
+		if err != nil {
+			return Exit{}, fmt.Errorf("wait for process %d: its own parent has: %w", pid, err)
+		}
+		if st.PPID == os.Getpid() {
+			continue
+		}
+		if !g.endShell(st.PPID) {
+			return Exit{}, fmt.Errorf("wait for process %d: only its parent, process %d, can", pid, st.PPID)
+		}
+	}
+}
+
+// endShell ends one of our shells, and waits until it is gone.
+func (g *Guardian) endShell(pid int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range g.sessions {
+		if s != nil && s.shell != nil && s.shell.pid == pid {
+			s.shell.conn.Close()
+			return s.shell.wait() == nil
+		}
+	}
+	return false
+}
+
+func newExit(ws syscall.WaitStatus) Exit {
+	if ws.Signaled() {
+		return Exit{Signal: ws.Signal()}
+	}
+	return Exit{Status: ws.ExitStatus()}
+}
+
+// poll waits for events on one descriptor, and returns those that came, or 0
+// after the timeout.
+func poll(fd int, events int16, timeout time.Duration) (int16, error) {
+	deadline := time.Now().Add(timeout)
+	for {
+		left := max(0, time.Until(deadline))
+		fds := []unix.PollFd{{Fd: int32(fd), Events: events}}
+		_, err := unix.Poll(fds, int((left+time.Millisecond-1)/time.Millisecond))
+		if err != unix.EINTR {
+			return fds[0].Revents, err
+		}
+	}
+}
+
+func (g *Guardian) Mount(dir string, _ *Nothing) error {
+	if err := unix.Mount("lab", dir, "tmpfs", 0, "size=1m,mode=755"); err != nil {
+		return &os.PathError{Op: "mount", Path: dir, Err: err}
+	}
+	return nil
+}
+
+func (g *Guardian) Unmount(dir string, reply *syscall.Errno) error {
+	err := unix.Unmount(dir, 0)
+	if err != nil && !errors.As(err, reply) {
+		return err
+	}
+	return nil
+}
+
+// Clear ends all processes below the guardian, and the sessions.
+func (g *Guardian) Clear(_ Nothing, _ *Nothing) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range g.sessions {
+		if s != nil {
+			s.close()
+		}
+	}
+	err := g.endAll()
+	for i, s := range g.sessions {
+		if s != nil {
+			err = errors.Join(err, os.RemoveAll(filepath.Dir(s.info.Start)))
+		}
+		g.sessions[i] = nil
+	}
+	return err
+}
+
+// endAll ends all processes below this one.
+//
+// A process that has been sent SIGKILL starts no other one any more: fork(2)
+// looks for signals first. What it has started so far becomes our child when it
+// ends, and is there in the next round. Since each round ends all that it sees,
+// and nobody is anybody else's child at last, there is nobody left when wait(2)
+// says that we have no child.
+func (g *Guardian) endAll() error {
+	for {
+		children, err := proc.Children(os.Getpid())
+		if err != nil {
+			return fmt.Errorf("list the children of the guardian: %w", err)
+		}
+		for _, pid := range children {
+			// Nobody but we ourselves reaps a child of ours: the pid is its own.
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil && err != unix.ESRCH {
+				return fmt.Errorf("end process %d: %w", pid, err)
+			}
+		}
+		for options := 0; ; options = unix.WNOHANG { // Wait for one, then take what is there.
+			pid, err := unix.Wait4(-1, nil, options|unix.WALL, nil)
+			if err == unix.ECHILD {
+				return nil
+			}
+			if err == unix.EINTR {
+				options = 0
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("wait for the guardian's children: %w", err)
+			}
+			if pid == 0 {
+				break
+			}
+		}
+	}
+}
+
+// Close is Clear, and takes the place away as well.
+func (g *Guardian) Close(_ Nothing, _ *Nothing) error {
+	err := g.Clear(Nothing{}, &Nothing{})
+	if g.hello.Place != "" {
+		err = errors.Join(err, os.RemoveAll(g.hello.Place))
+	}
+	return err
+}

@@ -1,0 +1,262 @@
+//go:build linux
+
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A session is the guardian's side of a Session.
+type session struct {
+	info     SessionInfo
+	master   *os.File
+	terminal *os.File // ours stays open, so that the master is not at its end
+	screen   *collector
+	pipes    []*collector // standard output and error, with Command.Pipe
+	shell    *shell       // nil for Direct
+
+	launcherEnded chan struct{} // closed when the next two are set; not for Direct
+	launcherExit  Exit
+	launcherErr   error
+}
+
+// shellTime is how long a shell may take to end.
+const shellTime = 10 * time.Second
+
+// A shell is the process that leads the terminal's session.
+type shell struct {
+	pid  int
+	conn net.Conn
+}
+
+// newSession starts c. It returns what there is to clean up also with an error.
+func newSession(place string, id int, c Command) (*session, error) {
+	dir := filepath.Join(place, strconv.Itoa(id))
+	s := &session{launcherEnded: make(chan struct{}), info: SessionInfo{
+		ID: id, Start: filepath.Join(dir, "start"), TmpDir: filepath.Join(dir, "tmp"),
+	}}
+	if len(c.Args) == 0 {
+		return nil, errors.New("start a command: no command given")
+	}
+	for path, mode := range map[string]os.FileMode{s.info.Start: 0o755, s.info.TmpDir: 0o777 | os.ModeSticky} {
+		if err := errors.Join(os.MkdirAll(path, 0o755), os.Chmod(path, mode)); err != nil {
+			return s, err
+		}
+	}
+	if c.Dir == "" {
+		c.Dir = s.info.Start
+	}
+	var err error
+	if s.master, s.terminal, s.info.TTY, err = openTerminal(); err != nil {
+		return s, err
+	}
+	if s.screen, err = collect(s.master); err != nil {
+		return s, err
+	}
+	out := []*os.File{s.terminal, s.terminal}
+	if c.Pipe {
+		for i := range out {
+			if out[i], err = s.newPipe(); err != nil {
+				return s, err
+			}
+			defer out[i].Close()
+		}
+	}
+	env := os.Environ()
+	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
+		env = append(env, name+"="+c.Env[name])
+	}
+	env = append(env, "TMPDIR="+s.info.TmpDir)
+	if c.Way == Direct {
+		err = s.startDirect(c, env, out)
+	} else {
+		err = s.startShell(c, env, out)
+	}
+	if err != nil {
+		return s, fmt.Errorf("start %s: %w", c.Args[0], err)
+	}
+	return s, nil
+}
+
+func (s *session) newPipe() (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(w.Fd()), &st); err != nil {
+		return nil, fmt.Errorf("stat a pipe: %w", err)
+	}
+	s.info.Pipes = append(s.info.Pipes, File{Dev: st.Dev, Ino: st.Ino})
+	c, err := collect(r)
+	if err != nil {
+		return nil, err
+	}
+	s.pipes = append(s.pipes, c)
+	return w, nil
+}
+
+// files returns the descriptors that the command is to have: 0 to 2, and those
+// that are left open for it.
+func files(terminal *os.File, out []*os.File, hold map[int]string) (list []*os.File, closeHeld func(), err error) {
+	list = []*os.File{terminal, out[0], out[1]}
+	var held []*os.File
+	closeHeld = func() {
+		for _, f := range held {
+			f.Close()
+		}
+	}
+	for _, fd := range slices.Sorted(maps.Keys(hold)) {
+		if fd < 3 {
+			return nil, closeHeld, fmt.Errorf("hold descriptor %d: not 3 or above", fd)
+		}
+		f, err := os.Open(hold[fd])
+		if err != nil {
+			return nil, closeHeld, fmt.Errorf("hold descriptor %d: %w", fd, err)
+		}
+		held = append(held, f)
+		for len(list) <= fd {
+			list = append(list, nil) // closed in the child
+		}
+		list[fd] = f
+	}
+	return list, closeHeld, nil
+}
+
+// startDirect starts the command as the leader of the terminal's session.
+func (s *session) startDirect(c Command, env []string, out []*os.File) error {
+	list, closeHeld, err := files(s.terminal, out, c.Hold)
+	defer closeHeld()
+	if err != nil {
+		return err
+	}
+	// Not through os/exec: its Wait would reap the command.
+	p, err := os.StartProcess(c.Args[0], c.Args, &os.ProcAttr{Dir: c.Dir, Env: env, Files: list,
+		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}})
+	if err != nil {
+		return err
+	}
+	s.info.Launcher, s.info.Leader = p.Pid, p.Pid
+	return p.Release()
+}
+
+// startShell starts a shell on the terminal, and has it start the command.
+func (s *session) startShell(c Command, env []string, out []*os.File) error {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make a socket pair: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "shell"), os.NewFile(uintptr(pair[1]), "guardian")
+	defer ours.Close()
+	defer theirs.Close()
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		return fmt.Errorf("connect to the shell: %w", err)
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{shellName}
+	cmd.Dir = "/"
+	cmd.Env = env
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.terminal, s.terminal, s.terminal
+	cmd.ExtraFiles = []*os.File{theirs, out[0], out[1]}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+	if err := cmd.Start(); err != nil {
+		conn.Close()
+		return fmt.Errorf("start the shell: %w", err)
+	}
+	s.shell = &shell{pid: cmd.Process.Pid, conn: conn}
+	s.info.Leader = cmd.Process.Pid
+	if err := json.NewEncoder(conn).Encode(c); err != nil {
+		return fmt.Errorf("tell the shell: %w", err)
+	}
+	events := json.NewDecoder(conn)
+	var started shellEvent
+	if err := events.Decode(&started); err != nil {
+		return fmt.Errorf("hear from the shell (pid %d): %w", s.shell.pid, err)
+	}
+	if started.Error != "" {
+		return errors.New(started.Error)
+	}
+	s.info.Launcher = started.PID
+	go func() {
+		var ended shellEvent
+		if err := events.Decode(&ended); err != nil {
+			s.launcherErr = fmt.Errorf("wait for the command (pid %d): the shell that started it is gone", started.PID)
+		} else {
+			s.launcherExit = newExit(syscall.WaitStatus(ended.Status))
+		}
+		close(s.launcherEnded)
+	}()
+	return nil
+}
+
+func (s *session) output() Output {
+	if len(s.pipes) == 0 {
+		return Output{Out: s.screen.shown(s.terminal)}
+	}
+	return Output{Out: s.pipes[0].written(), Err: s.pipes[1].written()}
+}
+
+func (s *session) pipesEnded() (bool, error) {
+	if len(s.pipes) == 0 {
+		return false, errors.New("the command has no pipes")
+	}
+	for _, p := range s.pipes {
+		if ended, err := p.ended(); err != nil || !ended {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (s *session) hangup() error {
+	// The kernel sends SIGHUP to the session's leader when the last descriptor of
+	// the master is closed. When the leader has ended of it, the foreground process
+	// group gets one too (credentials(7)); so the shell's end is waited for.
+	s.screen.close()
+	s.terminal.Close()
+	if s.shell != nil {
+		return s.shell.wait()
+	}
+	return nil
+}
+
+// wait waits until the shell is gone.
+func (sh *shell) wait() error {
+	fd, err := unix.PidfdOpen(sh.pid, 0)
+	if err != nil {
+		return fmt.Errorf("open a pidfd of the shell (pid %d): %w", sh.pid, err)
+	}
+	defer unix.Close(fd)
+	if ready, err := poll(fd, unix.POLLIN, shellTime); ready == 0 || err != nil {
+		return fmt.Errorf("the shell (pid %d) has not ended after %v: %w", sh.pid, shellTime, err)
+	}
+	return nil
+}
+
+// close lets go of all that the session holds open, processes apart.
+func (s *session) close() {
+	if s.screen != nil {
+		s.screen.close()
+		s.terminal.Close()
+	}
+	for _, p := range s.pipes {
+		p.close()
+	}
+	if s.shell != nil {
+		s.shell.conn.Close()
+	}
+}
