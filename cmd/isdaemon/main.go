@@ -2,7 +2,7 @@
 
 // Command isdaemon judges any program as a daemon.
 //
-//	isdaemon [flags] -- COMMAND [ARG...]
+//	isdaemon [flags] [--] COMMAND [ARG...]
 //
 // It starts the command on a terminal of its own, looks at what the kernel shows
 // of the daemon that is left, ends it, and says which requirements it meets.
@@ -10,128 +10,13 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"flag"
-	"fmt"
-	"io"
 	"os"
-	"os/signal"
-	"strings"
-	"syscall"
-	"time"
 
-	"daemonsteps/internal/checks"
+	"daemonsteps/internal/isdaemon"
 	"daemonsteps/internal/lab"
 )
 
-const usage = `usage: isdaemon [flags] [--] COMMAND [ARG...]
-
-Starts COMMAND some twenty times, as a person at a terminal would, each time on a
-terminal of its own, in an empty directory, with a TMPDIR of its own. Looks in
-/proc at the daemon that it leaves, closes the terminal, types ^C, sends signals,
-and says which requirements of a daemon hold. Nothing that it started stays.
-File names among the ARGs have to be absolute.
-
-  -through N     only the checks of lessons 1 to N
-  -only ID       only this check
-  -list          list the checks, and judge nothing
-  -json          print one JSON object instead of a table
-  -timeout TIME  how long COMMAND may take to return, and the daemon to end (5s)
-
-The exit status is 0 if every check holds or does not apply, 1 if one fails, and
-2 if there is nothing to judge or the command line is wrong: one line on standard
-error says why.
-`
-
 func main() {
 	lab.Main()
-	os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr))
-}
-
-// Main is the program, with its arguments and its outputs. It returns the exit
-// status.
-func Main(args []string, stdout, stderr io.Writer) int {
-	fail := func(err error) int {
-		fmt.Fprintln(stderr, "isdaemon:", strings.ReplaceAll(err.Error(), "\n", "; "))
-		return 2
-	}
-	flags := flag.NewFlagSet("isdaemon", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	through := flags.Int("through", len(checks.Lessons), "")
-	only := flags.String("only", "", "")
-	list := flags.Bool("list", false, "")
-	asJSON := flags.Bool("json", false, "")
-	timeout := flags.Duration("timeout", 5*time.Second, "")
-	err := flags.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, usage)
-		return 0
-	}
-	if err != nil {
-		return fail(fmt.Errorf("%v (isdaemon -h explains)", err))
-	}
-	chosen, err := choose(*through, *only)
-	if err != nil {
-		return fail(err)
-	}
-	if *timeout <= 0 {
-		return fail(fmt.Errorf("-timeout %v is not a time to wait", *timeout))
-	}
-	if *list {
-		if flags.NArg() > 0 {
-			return fail(fmt.Errorf("-list takes no command, and got %q", flags.Arg(0)))
-		}
-		printList(stdout, chosen)
-		return 0
-	}
-	if flags.NArg() == 0 {
-		return fail(errors.New("no command given (isdaemon -h explains)"))
-	}
-
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	report, err := checks.Run(ctx, flags.Args(), checks.Options{Checks: chosen, Timeout: *timeout})
-	if err != nil {
-		if ctx.Err() != nil {
-			err = errors.New("interrupted; what was started has been ended")
-		}
-		return fail(fmt.Errorf("judge %s: %w", flags.Arg(0), err))
-	}
-	if *asJSON {
-		encoder := json.NewEncoder(stdout)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(report)
-	} else {
-		err = printTable(stdout, report, useColour(stdout))
-	}
-	if err != nil {
-		return fail(fmt.Errorf("print the report: %w", err))
-	}
-	if report.Failed > 0 {
-		return 1
-	}
-	return 0
-}
-
-// choose returns the checks that the flags ask for.
-func choose(through int, only string) ([]checks.Check, error) {
-	if only != "" {
-		c, ok := checks.Find(only)
-		if !ok {
-			return nil, fmt.Errorf("no check is called %q (isdaemon -list lists them)", only)
-		}
-		return []checks.Check{c}, nil
-	}
-	if through < 1 || through > len(checks.Lessons) {
-		return nil, fmt.Errorf("-through %d is not a lesson: they are 1 to %d", through, len(checks.Lessons))
-	}
-	var chosen []checks.Check
-	for _, c := range checks.All {
-		if c.Lesson <= through {
-			chosen = append(chosen, c)
-		}
-	}
-	return chosen, nil
+	os.Exit(isdaemon.Main(os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -60,7 +60,7 @@ var All = []Check{
 	{"hangup", "it survives the closing of the terminal", 2,
 		"setsid(2), NOTES; signal(7), SIGHUP", needJob | needDirect, judgeHangup},
 	{"interrupt", "it survives a ^C typed where it was started", 2,
-		"setsid(2); termios(3), ISIG", needScript, judgeInterrupt},
+		"setsid(2); termios(3), ISIG", needPipe, judgeInterrupt},
 	{"stdio", "descriptors 0, 1, 2 are open, usable, and not its caller's", 3,
 		"daemon(7), SysV daemons, step 9", needJob | needPipe, judgeStdio},
 	{"pipe", "who reads the command's output comes to its end", 3,
@@ -72,13 +72,13 @@ var All = []Check{
 	{"umask", "its umask does not depend on its caller's", 4,
 		"daemon(7), SysV daemons, step 10; umask(2)", needJob | needPipe, judgeUmask},
 	{"term", "SIGTERM ends it with status 0", 5,
-		"daemon(7), New-style daemons, step 1", needPipe, judgeTerm},
+		"daemon(7), New-style daemons, step 1", needJob, judgeTerm},
 	{"int", "SIGINT ends it with status 0", 5,
-		"signal(7), SIGINT", needScript, judgeInt},
+		"signal(7), SIGINT", needPipe, judgeInt},
 	{"signals", "what its caller blocked or ignored changes none of that", 5,
-		"daemon(7), SysV daemons, steps 2 and 3; execve(2)", needPipe | needScript | needSignals, judgeSignals},
+		"daemon(7), SysV daemons, steps 2 and 3; execve(2)", needJob | needPipe | needSignals, judgeSignals},
 	{"leftovers", "no process and no file of its own stays behind", 5,
-		"PEP 3143, Correct daemon behaviour; signal(7), SIGTERM", needPipe, judgeLeftovers},
+		"PEP 3143, Correct daemon behaviour; signal(7), SIGTERM", needJob, judgeLeftovers},
 }
 
 // Find returns the check of that name.
@@ -163,8 +163,8 @@ func ended(e lab.Exit) string {
 }
 
 func judgeInterrupt(f *facts) (Verdict, string) {
-	if f.script.interrupt.died {
-		return Fail, "it was " + ended(f.script.interrupt.exit)
+	if f.pipe.interrupt.died {
+		return Fail, "it was " + ended(f.pipe.interrupt.exit)
 	}
 	return Pass, "it survived"
 }
@@ -290,9 +290,9 @@ func judgeEnd(e end, sig syscall.Signal) (Verdict, string) {
 	return Pass, "it ended with status 0"
 }
 
-func judgeTerm(f *facts) (Verdict, string) { return judgeEnd(f.pipe.term, syscall.SIGTERM) }
+func judgeTerm(f *facts) (Verdict, string) { return judgeEnd(f.job.term, syscall.SIGTERM) }
 
-func judgeInt(f *facts) (Verdict, string) { return judgeEnd(f.script.int, syscall.SIGINT) }
+func judgeInt(f *facts) (Verdict, string) { return judgeEnd(f.pipe.int, syscall.SIGINT) }
 
 func judgeSignals(f *facts) (Verdict, string) {
 	var wrong []string
@@ -314,8 +314,8 @@ func judgeSignals(f *facts) (Verdict, string) {
 		sig           syscall.Signal
 		with, without end
 	}{
-		{syscall.SIGTERM, f.signalsTerm.end, f.pipe.term},
-		{syscall.SIGINT, f.signalsInt.end, f.script.int},
+		{syscall.SIGTERM, f.signalsTerm.end, f.job.term},
+		{syscall.SIGINT, f.signalsInt.end, f.pipe.int},
 	} {
 		v, evidence := judgeEnd(c.with, c.sig)
 		if usual, _ := judgeEnd(c.without, c.sig); v != usual && c.with.ignored == "" {
@@ -329,7 +329,7 @@ func judgeSignals(f *facts) (Verdict, string) {
 }
 
 func judgeLeftovers(f *facts) (Verdict, string) {
-	p := f.pipe
+	p := f.job
 	switch {
 	case p.term.ignored != "" || p.term.err != nil:
 		return Skip, "SIGTERM did not end it"

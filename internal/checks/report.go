@@ -3,12 +3,13 @@
 package checks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
-	"syscall"
 	"time"
 
+	"daemonsteps/internal/lab"
 	"daemonsteps/internal/proc"
 )
 
@@ -40,6 +41,9 @@ type Result struct {
 type Options struct {
 	Checks  []Check       // All, if empty
 	Timeout time.Duration // for the command's end, and the daemon's; 5 s if 0
+	// Starts is how often to start the program directly on a terminal; 20 if 0.
+	// What a race decides goes right now and then, but hardly 20 times in a row.
+	Starts int
 }
 
 // Run starts a program as often as the checks need, and judges it by them. Its
@@ -59,9 +63,22 @@ func Run(ctx context.Context, args []string, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{ctx: ctx, args: append([]string{path}, args[1:]...), timeout: o.Timeout}
+	if o.Starts == 0 {
+		o.Starts = 20
+	}
+	b := &bench{ctx: ctx, args: append([]string{path}, args[1:]...), timeout: o.Timeout, starts: o.Starts}
 	f := &facts{timeout: o.Timeout}
-	if err := b.runJob(f); err != nil {
+	var unsteady map[need]error
+	err = b.with(func(l *lab.Lab) error {
+		err := b.runJob(l, f)
+		if errors.Is(err, errUnsteady) {
+			unsteady, err = map[need]error{needJob: err}, nil
+		} else if err == nil && f.job.daemon != nil {
+			unsteady, err = b.runRest(l, f, o.Checks)
+		}
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	report := &Report{Command: args, Daemon: f.job.daemon}
@@ -78,10 +95,6 @@ func Run(ctx context.Context, args []string, o Options) (*Report, error) {
 		}
 		return report, nil
 	}
-	unsteady, err := b.runRest(f, o.Checks)
-	if err != nil {
-		return nil, err
-	}
 	for _, c := range o.Checks {
 		verdict, evidence := Skip, ""
 		for n, err := range unsteady {
@@ -97,50 +110,48 @@ func Run(ctx context.Context, args []string, o Options) (*Report, error) {
 	return report, nil
 }
 
-// runRest does the runs, but the job, that the checks need; two at a time, since
-// they mostly wait. The map tells which of them came to nothing, and why: a
+// runRest does the runs, but the job, that the checks need, on two labs at a time
+// since a run mostly waits. The map tells which came to nothing, and why: a
 // program may start well once and not the next time.
-func (b *bench) runRest(f *facts, checks []Check) (map[need]error, error) {
+func (b *bench) runRest(l *lab.Lab, f *facts, checks []Check) (map[need]error, error) {
 	var needs need
 	for _, c := range checks {
 		needs |= c.needs
 	}
-	runs := []struct {
+	type run struct {
 		need need
-		run  func() error
-	}{
-		{needDirect, func() error { return b.runDirect(f) }}, // the longest first
-		{needScript, func() error { return b.runScript(f) }},
-		{needPipe, func() error { return b.runPipe(f) }},
-		{needSignals, func() error { return b.runSignals(f, syscall.SIGTERM) }},
-		{needSignals, func() error { return b.runSignals(f, syscall.SIGINT) }},
+		run  func(*lab.Lab, *facts) error
 	}
+	todo := make(chan run, 3)
+	for _, r := range []run{{needDirect, b.runDirect}, {needPipe, b.runPipe}, {needSignals, b.runSignals}} {
+		if needs&r.need != 0 {
+			todo <- r
+		}
+	}
+	close(todo)
+
 	var mu sync.Mutex
 	unsteady := map[need]error{}
-	var failed error
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, 2)
-	for _, r := range runs {
-		if needs&r.need == 0 {
-			continue
-		}
-		wg.Add(1)
-		slots <- struct{}{}
-		go func() {
-			defer wg.Done()
-			err := r.run()
-			<-slots
-			mu.Lock()
-			defer mu.Unlock()
-			if errors.Is(err, errUnsteady) || errors.Is(err, ErrNoDaemon) {
+	work := func(l *lab.Lab) error {
+		for r := range todo {
+			err := r.run(l, f)
+			if errors.Is(err, errUnsteady) {
+				mu.Lock()
 				unsteady[r.need] = err
-			} else if failed == nil {
-				failed = err
+				mu.Unlock()
+			} else if err != nil {
+				return err
 			}
-		}()
+		}
+		return nil
 	}
-	wg.Wait()
-	return unsteady, failed
+	if len(todo) < 2 {
+		return unsteady, work(l)
+	}
+	second := make(chan error)
+	go func() { second <- b.with(work) }()
+	err := work(l)
+	return unsteady, cmp.Or(err, <-second)
 }
 
 func (r *Report) add(c Check, v Verdict, evidence string) {

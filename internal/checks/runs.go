@@ -3,6 +3,7 @@
 package checks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -23,9 +23,8 @@ import (
 type need int
 
 const (
-	needJob     need = 1 << iota // as a shell's job, then the terminal is closed
-	needPipe                     // its output a pipe, then SIGTERM
-	needScript                   // from a script, then ^C and SIGINT
+	needJob     need = 1 << iota // as a shell's job; the terminal is closed; then SIGTERM
+	needPipe                     // from a script, its output a pipe; ^C is typed; then SIGINT
 	needSignals                  // with signals blocked and ignored
 	needDirect                   // directly on the terminal, many times
 )
@@ -44,33 +43,24 @@ var (
 	blocked        = plantedSignals[1:]
 )
 
-const (
-	// restTime is how long processes may take to come to rest. A daemon that is
-	// busy all the time is then judged as it is.
-	restTime = 2 * time.Second
-	// directStarts is how often a daemon is started directly on a terminal. What a
-	// race decides goes right now and then: 20 starts in a row do not, unless
-	// nearly all would.
-	directStarts = 20
-)
+// restTime is how long processes may take to come to rest. A daemon that is
+// busy all the time is then judged as it is.
+const restTime = 2 * time.Second
 
 // facts is what was seen of a program. A run that was not needed is empty.
 type facts struct {
 	timeout time.Duration
 	job     struct {
 		launch
-		held   string // path of the file open as heldFDs
-		hangup outcome
-	}
-	pipe struct {
-		launch
-		ended                   bool // the pipes came to their end
+		held                    string // path of the file open as heldFDs
+		hangup                  outcome
 		filesBefore, filesAfter []string
 		liveBefore, liveAfter   int
 		term                    end
 	}
-	script struct {
+	pipe struct {
 		launch
+		ended     bool // the pipes came to their end
 		interrupt outcome
 		int       end
 	}
@@ -119,9 +109,10 @@ type bench struct {
 	ctx     context.Context
 	args    []string
 	timeout time.Duration
+	starts  int // directly on a terminal
 }
 
-// with runs f with a fresh lab, which is closed when f returns or the context
+// with runs f with a lab of its own, which is closed when f returns or the context
 // ends, whichever comes first.
 func (b *bench) with(f func(l *lab.Lab) error) (err error) {
 	if err := b.ctx.Err(); err != nil {
@@ -131,16 +122,11 @@ func (b *bench) with(f func(l *lab.Lab) error) (err error) {
 	if err != nil {
 		return err
 	}
-	var once sync.Once
-	var closed error
-	closeLab := func() { once.Do(func() { closed = l.Close() }) }
-	stop := context.AfterFunc(b.ctx, closeLab)
+	stop := context.AfterFunc(b.ctx, func() { l.Close() })
 	defer func() {
 		stop()
-		closeLab()
-		if ctxErr := b.ctx.Err(); ctxErr != nil {
-			err = ctxErr // The calls failed because of that.
-		} else if err == nil {
+		closed := l.Close()
+		if err = cmp.Or(b.ctx.Err(), err); err == nil { // The calls fail when the context ends.
 			err = closed
 		}
 	}()
@@ -235,123 +221,108 @@ func (b *bench) endBy(l *lab.Lab, d *proc.Process, sig syscall.Signal) (end, err
 	return end{exit: e}, err
 }
 
-// runJob starts the program as a shell's job, and then closes the terminal.
-func (b *bench) runJob(f *facts) error {
-	return b.with(func(l *lab.Lab) error {
-		f.job.held = filepath.Join(l.Place(), "held-open-by-the-caller")
-		if err := os.WriteFile(f.job.held, nil, 0o600); err != nil {
-			return err
-		}
-		hold := map[int]string{}
-		for _, fd := range heldFDs {
-			hold[fd] = f.job.held
-		}
-		s, ln, err := b.start(l, lab.Command{Way: lab.Job, Umask: jobUmask, Hold: hold})
-		f.job.launch = ln
-		if err != nil || ln.daemon == nil {
-			return err
-		}
-		if err := s.Hangup(); err != nil {
-			return err
-		}
-		f.job.hangup, err = after(l, ln.daemon.PID)
+// runJob starts the program as a shell's job, closes the terminal, and ends the
+// daemon with SIGTERM.
+func (b *bench) runJob(l *lab.Lab, f *facts) error {
+	r := &f.job
+	r.held = filepath.Join(l.Place(), "held-open-by-the-caller")
+	if err := os.WriteFile(r.held, nil, 0o600); err != nil {
 		return err
-	})
-}
-
-// runPipe starts the program with pipes as its output, and ends it with SIGTERM.
-func (b *bench) runPipe(f *facts) error {
-	return b.with(func(l *lab.Lab) error {
-		r := &f.pipe
-		s, ln, err := b.start(l, lab.Command{Pipe: true, Umask: pipeUmask})
-		r.launch = ln
-		if err := daemonOr(ln, err); err != nil {
-			return err
-		}
-		if r.ended, err = s.PipesEnded(); err != nil {
-			return err
-		}
-		r.filesBefore, r.liveBefore = files(ln.info.TmpDir), len(ln.live)
-		if r.term, err = b.endBy(l, ln.daemon, syscall.SIGTERM); err != nil {
-			return err
-		}
-		if r.term.ignored != "" || r.term.err != nil {
-			return nil
-		}
-		live, _, err := rest(l)
-		r.filesAfter, r.liveAfter = files(ln.info.TmpDir), len(live)
-		return err
-	})
-}
-
-// runScript starts the program from a script, types ^C, and ends it with SIGINT.
-func (b *bench) runScript(f *facts) error {
-	return b.with(func(l *lab.Lab) error {
-		r := &f.script
-		start := func() (s *lab.Session, err error) {
-			s, r.launch, err = b.start(l, lab.Command{Way: lab.Script})
-			return s, daemonOr(r.launch, err)
-		}
-		s, err := start()
-		if err != nil {
-			return err
-		}
-		if err := s.Type("\x03"); err != nil {
-			return err
-		}
-		if r.interrupt, err = after(l, r.daemon.PID); err != nil {
-			return err
-		}
-		if r.interrupt.died {
-			if err := l.Clear(); err != nil {
-				return err
-			}
-			if _, err := start(); err != nil {
-				return err
-			}
-		}
-		r.int, err = b.endBy(l, r.daemon, syscall.SIGINT)
-		return err
-	})
-}
-
-// runSignals starts the program with signals blocked and ignored, and ends it.
-func (b *bench) runSignals(f *facts, sig syscall.Signal) error {
-	r := &f.signalsTerm
-	if sig == syscall.SIGINT {
-		r = &f.signalsInt
 	}
-	return b.with(func(l *lab.Lab) (err error) {
-		_, r.launch, err = b.start(l, lab.Command{Ignore: ignored, Block: blocked})
-		if err := daemonOr(r.launch, err); err != nil {
+	c := lab.Command{Way: lab.Job, Umask: jobUmask, Hold: map[int]string{}}
+	for _, fd := range heldFDs {
+		c.Hold[fd] = r.held
+	}
+	s, ln, err := b.start(l, c)
+	r.launch = ln
+	if err != nil || ln.daemon == nil {
+		return err
+	}
+	if err := s.Hangup(); err != nil {
+		return err
+	}
+	if r.hangup, err = after(l, ln.daemon.PID); err != nil {
+		return err
+	}
+	if r.hangup.died {
+		if _, ln, err = b.again(l, c); err != nil {
 			return err
 		}
-		r.end, err = b.endBy(l, r.daemon, sig)
+	}
+	r.filesBefore, r.liveBefore = files(ln.info.TmpDir), len(ln.live)
+	r.term, err = b.endBy(l, ln.daemon, syscall.SIGTERM)
+	if err != nil || r.term.ignored != "" || r.term.err != nil {
 		return err
-	})
+	}
+	live, _, err := rest(l)
+	r.filesAfter, r.liveAfter = files(ln.info.TmpDir), len(live)
+	return err
+}
+
+// runPipe starts the program from a script, with pipes as its output, types ^C, and
+// ends the daemon with SIGINT.
+func (b *bench) runPipe(l *lab.Lab, f *facts) error {
+	r := &f.pipe
+	c := lab.Command{Way: lab.Script, Pipe: true, Umask: pipeUmask}
+	s, ln, err := b.again(l, c)
+	r.launch = ln
+	if err != nil {
+		return err
+	}
+	if r.ended, err = s.PipesEnded(); err != nil {
+		return err
+	}
+	if err := s.Type("\x03"); err != nil {
+		return err
+	}
+	if r.interrupt, err = after(l, ln.daemon.PID); err != nil {
+		return err
+	}
+	if r.interrupt.died {
+		if _, ln, err = b.again(l, c); err != nil {
+			return err
+		}
+	}
+	r.int, err = b.endBy(l, ln.daemon, syscall.SIGINT)
+	return err
+}
+
+// runSignals starts the program with signals blocked and ignored, and ends it; once
+// by each signal.
+func (b *bench) runSignals(l *lab.Lab, f *facts) (err error) {
+	c := lab.Command{Ignore: ignored, Block: blocked}
+	if _, f.signalsTerm.launch, err = b.again(l, c); err != nil {
+		return err
+	}
+	if f.signalsTerm.end, err = b.endBy(l, f.signalsTerm.daemon, syscall.SIGTERM); err != nil {
+		return err
+	}
+	if _, f.signalsInt.launch, err = b.again(l, c); err != nil {
+		return err
+	}
+	f.signalsInt.end, err = b.endBy(l, f.signalsInt.daemon, syscall.SIGINT)
+	return err
 }
 
 // runDirect starts the program directly on a terminal, again and again. The
 // terminal hangs up when the command, which leads its session, ends.
-func (b *bench) runDirect(f *facts) error {
-	return b.with(func(l *lab.Lab) error {
-		for range directStarts {
-			end, err := b.direct(l)
-			if err != nil {
-				return err
-			}
-			f.direct.starts++
-			if end == "" {
-				f.direct.survived++
-			} else if !slices.Contains(f.direct.ends, end) {
-				f.direct.ends = append(f.direct.ends, end)
-			}
-			if err := l.Clear(); err != nil {
-				return err
-			}
+func (b *bench) runDirect(l *lab.Lab, f *facts) error {
+	for range b.starts {
+		if err := l.Clear(); err != nil {
+			return err
 		}
-		return nil
-	})
+		end, err := b.direct(l)
+		if err != nil {
+			return err
+		}
+		f.direct.starts++
+		if end == "" {
+			f.direct.survived++
+		} else if !slices.Contains(f.direct.ends, end) {
+			f.direct.ends = append(f.direct.ends, end)
+		}
+	}
+	return nil
 }
 
 // direct starts the program once, and returns how it ended, or "" if it survives.
@@ -391,14 +362,21 @@ func (b *bench) direct(l *lab.Lab) (ended string, err error) {
 	return dead[len(dead)-1].Exit.String(), nil
 }
 
-func daemonOr(ln launch, err error) error {
-	if err != nil || ln.daemon != nil {
-		return err
+// again is start, when another start has left a daemon: now it has to, too.
+func (b *bench) again(l *lab.Lab, c lab.Command) (*lab.Session, launch, error) {
+	if err := l.Clear(); err != nil {
+		return nil, launch{}, err
 	}
-	if ln.never {
-		return fmt.Errorf("%w: the command did not end", errUnsteady)
+	s, ln, err := b.start(l, c)
+	switch {
+	case errors.Is(err, ErrNoDaemon):
+		err = fmt.Errorf("%w: %w", errUnsteady, err)
+	case err == nil && ln.never:
+		err = fmt.Errorf("%w: the command did not end", errUnsteady)
+	case err == nil && ln.daemon == nil:
+		err = fmt.Errorf("%w: nothing stayed", errUnsteady)
 	}
-	return fmt.Errorf("%w: nothing stayed", errUnsteady)
+	return s, ln, err
 }
 
 // said shows what a command printed, in one line.

@@ -6,8 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
-	"net/rpc"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -52,12 +50,13 @@ type (
 	}
 )
 
-// Guardian is the far end of a Lab. Its methods are called by net/rpc.
+// Guardian is the far end of a Lab. Its methods are called by the Lab.
 type Guardian struct {
 	hello Hello
 
 	mu       sync.Mutex
 	sessions []*session
+	mounts   []string
 }
 
 // guardianMain runs the guardian until its Lab closes the connection, or a
@@ -72,34 +71,38 @@ func guardianMain() int {
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	served := make(chan struct{})
 	go func() {
-		server := rpc.NewServer()
-		server.Register(g)
-		server.ServeConn(conn)
-		close(served)
+		defer close(served)
+		serve(conn, map[string]handler{
+			"Hello": handle(g.Hello), "Start": handle(g.Start), "WaitLauncher": handle(g.WaitLauncher),
+			"Output": handle(g.Output), "WaitOutput": handle(g.WaitOutput), "PipesEnded": handle(g.PipesEnded),
+			"StopReading": handle(g.StopReading), "Hangup": handle(g.Hangup), "Type": handle(g.Type),
+			"Live": handle(g.Live), "Ended": handle(g.Ended), "Rest": handle(g.Rest),
+			"Stat": handle(g.Stat), "State": handle(g.State), "Signal": handle(g.Signal),
+			"WaitExit": handle(g.WaitExit), "Clear": handle(g.Clear),
+			"Mount": handle(g.Mount), "Unmount": handle(g.Unmount),
+		})
 	}()
 	select {
 	case <-served:
 	case <-stop:
 	}
-	if err := g.Close(Nothing{}, &Nothing{}); err != nil {
+	if err := g.close(); err != nil {
 		fmt.Fprintln(os.Stderr, "lab guardian:", err)
 		return 1
 	}
 	return 0
 }
 
-func newGuardian(asInit bool) (*Guardian, net.Conn, error) {
+func newGuardian(asInit bool) (*Guardian, *os.File, error) {
 	// The surroundings of a Lab do not depend on who started it.
 	if err := closeOnExec(); err != nil {
 		return nil, nil, err
 	}
 	syscall.Umask(0o022)
-	file := os.NewFile(3, "lab")
-	conn, err := net.FileConn(file)
+	conn, err := inheritedSocket()
 	if err != nil {
-		return nil, nil, fmt.Errorf("connect to the lab: %w", err)
+		return nil, nil, err
 	}
-	file.Close()
 	g := &Guardian{hello: Hello{PID: os.Getpid()}}
 	if asInit {
 		if err := ownProc(); err != nil {
@@ -209,10 +212,7 @@ func (g *Guardian) Type(t Typed, _ *Nothing) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.master.WriteString(t.Text); err != nil {
-		return fmt.Errorf("type on the terminal: %w", err)
-	}
-	return nil
+	return s.typeText(t.Text)
 }
 
 // shells returns the pids of the Lab's own helpers.
@@ -461,6 +461,9 @@ func (g *Guardian) Mount(dir string, _ *Nothing) error {
 	if err := unix.Mount("lab", dir, "tmpfs", 0, "size=1m,mode=755"); err != nil {
 		return &os.PathError{Op: "mount", Path: dir, Err: err}
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.mounts = append(g.mounts, dir)
 	return nil
 }
 
@@ -529,9 +532,15 @@ func (g *Guardian) endAll() error {
 	}
 }
 
-// Close is Clear, and takes the place away as well.
-func (g *Guardian) Close(_ Nothing, _ *Nothing) error {
+// close is Clear, and takes the place away as well.
+func (g *Guardian) close() error {
 	err := g.Clear(Nothing{}, &Nothing{})
+	for _, dir := range g.mounts { // Nobody is left who could keep them busy.
+		if e := unix.Unmount(dir, 0); e != nil && e != unix.EINVAL {
+			err = errors.Join(err, &os.PathError{Op: "umount", Path: dir, Err: e})
+		}
+	}
+	g.mounts = nil
 	if g.hello.Place != "" {
 		err = errors.Join(err, os.RemoveAll(g.hello.Place))
 	}

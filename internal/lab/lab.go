@@ -25,13 +25,12 @@
 package lab
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"net"
-	"net/rpc"
 	"os"
 	"os/exec"
-	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -76,28 +75,25 @@ var ErrTimeout = errors.New("timed out")
 
 // A Lab is a guardian, and all that is started under it.
 type Lab struct {
-	guardian *exec.Cmd
-	client   *rpc.Client
-	pid      int
-	place    string
+	*caller
+	guardian  *exec.Cmd
+	lastWords bytes.Buffer
+	closing   sync.Once
+	pid       int
+	place     string
 }
 
 // New starts a Lab. Whoever calls New calls Close.
 func New(o Options) (*Lab, error) {
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	ours, theirs, err := socketPair()
 	if err != nil {
-		return nil, fmt.Errorf("make a socket pair for the guardian: %w", err)
+		return nil, err
 	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "guardian"), os.NewFile(uintptr(pair[1]), "lab")
-	defer ours.Close() // FileConn works on a copy.
 	defer theirs.Close()
-	conn, err := net.FileConn(ours)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the guardian: %w", err)
-	}
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{guardianName}
-	cmd.Stderr = os.Stderr // for a crash; all else comes as an error of a call
+	l := &Lab{guardian: cmd, caller: newCaller(ours)}
+	cmd.Stderr = &l.lastWords // of a crash, or of a clean-up that failed
 	cmd.ExtraFiles = []*os.File{theirs}
 	// In a session of its own it hears nothing of a ^C meant for us.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -111,24 +107,19 @@ func New(o Options) (*Lab, error) {
 		}
 	}
 	if err := cmd.Start(); err != nil {
-		conn.Close()
+		ours.Close()
 		if o.Init {
 			return nil, fmt.Errorf("%w: start the guardian: %w", ErrNoNamespace, err)
 		}
 		return nil, fmt.Errorf("start the guardian: %w", err)
 	}
 	theirs.Close()
-	l := &Lab{guardian: cmd, client: rpc.NewClient(conn)}
 	var hello Hello
 	if err := l.call("Hello", Nothing{}, &hello); err != nil {
-		l.client.Close()
-		cmd.Wait()
-		return nil, fmt.Errorf("start the guardian: %w", err)
+		return nil, fmt.Errorf("start the guardian: %w", errors.Join(err, l.Close()))
 	}
 	if hello.Error != "" {
-		l.client.Close()
-		cmd.Wait()
-		return nil, fmt.Errorf("%w: %s", ErrNoNamespace, hello.Error)
+		return nil, fmt.Errorf("%w: %s", ErrNoNamespace, errors.Join(errors.New(hello.Error), l.Close()))
 	}
 	l.pid, l.place = hello.PID, hello.Place
 	return l, nil
@@ -141,29 +132,17 @@ func (l *Lab) Guardian() int { return l.pid }
 // Place returns the Lab's own directory, which Close removes.
 func (l *Lab) Place() string { return l.place }
 
-// call makes one call of the guardian. Errors come back as text.
-func (l *Lab) call(method string, args, reply any) error {
-	err := l.client.Call("Guardian."+method, args, reply)
-	if text, ok := err.(rpc.ServerError); ok {
-		if rest, ok := strings.CutPrefix(string(text), ErrTimeout.Error()+": "); ok {
-			return fmt.Errorf("%w: %s", ErrTimeout, rest)
-		}
-		return errors.New(string(text))
-	}
-	if err != nil {
-		return fmt.Errorf("call the guardian (pid %d): %w", l.guardian.Process.Pid, err)
-	}
-	return nil
-}
-
-// Close ends every process of the Lab and removes its place. It returns once the
-// guardian is gone; an error says what could not be cleaned up.
+// Close ends every process of the Lab and removes its place, also while another
+// goroutine waits for a call. It returns once the guardian is gone; an error says
+// what could not be cleaned up.
 func (l *Lab) Close() error {
-	err := l.call("Close", Nothing{}, &Nothing{})
-	l.client.Close()
-	if werr := l.guardian.Wait(); err == nil && werr != nil {
-		err = fmt.Errorf("the guardian (pid %d): %w", l.guardian.Process.Pid, werr)
-	}
+	var err error
+	l.closing.Do(func() {
+		l.conn.Close() // The guardian sees the end, cleans up and ends.
+		if err = l.guardian.Wait(); err != nil {
+			err = fmt.Errorf("the guardian (pid %d): %w: %s", l.guardian.Process.Pid, err, l.lastWords.String())
+		}
+	})
 	return err
 }
 

@@ -3,16 +3,17 @@
 package lab
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -39,7 +40,7 @@ const shellTime = 10 * time.Second
 // A shell is the process that leads the terminal's session.
 type shell struct {
 	pid  int
-	conn net.Conn
+	conn *os.File
 }
 
 // newSession starts c. It returns what there is to clean up also with an error.
@@ -155,17 +156,11 @@ func (s *session) startDirect(c Command, env []string, out []*os.File) error {
 
 // startShell starts a shell on the terminal, and has it start the command.
 func (s *session) startShell(c Command, env []string, out []*os.File) error {
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	conn, theirs, err := socketPair()
 	if err != nil {
-		return fmt.Errorf("make a socket pair: %w", err)
+		return err
 	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "shell"), os.NewFile(uintptr(pair[1]), "guardian")
-	defer ours.Close()
 	defer theirs.Close()
-	conn, err := net.FileConn(ours)
-	if err != nil {
-		return fmt.Errorf("connect to the shell: %w", err)
-	}
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{shellName}
 	cmd.Dir = "/"
@@ -220,6 +215,24 @@ func (s *session) pipesEnded() (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// typeText types on the terminal. The kernel looks at what was typed in the
+// background, and a ^C makes it send SIGINT first and then echo "^C". So the echo
+// shows that the signal has been sent.
+func (s *session) typeText(text string) error {
+	interrupts := strings.Count(text, "\x03")
+	echoed := s.screen.count("^C")
+	if _, err := s.master.WriteString(text); err != nil {
+		return fmt.Errorf("type on the terminal: %w", err)
+	}
+	ok := s.screen.wait(shellTime, func(shown []byte) bool {
+		return bytes.Count(shown, []byte("^C")) >= echoed+interrupts
+	})
+	if !ok {
+		return fmt.Errorf("type on the terminal: no echo of ^C after %v", shellTime)
+	}
+	return nil
 }
 
 func (s *session) hangup() error {

@@ -5,7 +5,6 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/signal"
 	"runtime"
@@ -39,7 +38,7 @@ func shellMain() int {
 			}
 		}
 	}()
-	conn, err := net.FileConn(os.NewFile(3, "guardian"))
+	conn, err := inheritedSocket()
 	if err != nil {
 		return 1
 	}

@@ -1,0 +1,77 @@
+//go:build linux
+
+package lab
+
+import (
+	"bytes"
+	"time"
+)
+
+// Reading is the argument of WaitOutput.
+type Reading struct {
+	ID      int
+	Text    string
+	Timeout time.Duration
+}
+
+// WaitOutput waits until text has come out on the terminal, or with Command.Pipe
+// on standard output.
+func (s *Session) WaitOutput(text string, timeout time.Duration) error {
+	return s.lab.call("WaitOutput", Reading{s.Info.ID, text, timeout}, &Nothing{})
+}
+
+// StopReading closes the pipes that are the command's standard output and error
+// at the reader's end. Who writes to one after that gets SIGPIPE (pipe(7)).
+func (s *Session) StopReading() error {
+	return s.lab.call("StopReading", s.Info.ID, &Nothing{})
+}
+
+func (g *Guardian) WaitOutput(r Reading, _ *Nothing) error {
+	s, err := g.session(r.ID)
+	if err != nil {
+		return err
+	}
+	c := s.screen
+	if len(s.pipes) > 0 {
+		c = s.pipes[0]
+	}
+	if !c.wait(r.Timeout, func(b []byte) bool { return bytes.Contains(b, []byte(r.Text)) }) {
+		return g.timeout("no %q in the output after %v", r.Text, r.Timeout)
+	}
+	return nil
+}
+
+func (g *Guardian) StopReading(id int, _ *Nothing) error {
+	s, err := g.session(id)
+	if err != nil {
+		return err
+	}
+	for _, p := range s.pipes {
+		p.close()
+	}
+	return nil
+}
+
+// wait says whether what was read so far comes to be as asked, at the latest after
+// the timeout.
+func (c *collector) wait(timeout time.Duration, asked func([]byte) bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	deadline := time.Now().Add(timeout)
+	wake := time.AfterFunc(timeout, c.more.Broadcast)
+	defer wake.Stop()
+	for !asked(c.text) {
+		if c.over || !time.Now().Before(deadline) {
+			return false
+		}
+		c.more.Wait()
+	}
+	return true
+}
+
+// count returns how often text was read so far.
+func (c *collector) count(text string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bytes.Count(c.text, []byte(text))
+}
