@@ -229,26 +229,30 @@ func (g *Guardian) shells() map[int]bool {
 }
 
 // tree returns all live descendants but the Lab's shells, the oldest first.
-func (g *Guardian) tree() []proc.Stat {
-	var live []proc.Stat
+//
+// An orphan becomes our child before its parent is seen to be dead. So if a process
+// ended while we went through the tree, and we missed its children, then we have
+// got a child more. The tree is whole if we have not.
+func (g *Guardian) tree() (live []proc.Stat, whole bool) {
 	own := g.shells()
-	queue := []int{os.Getpid()}
+	ours, _ := proc.Children(os.Getpid())
+	queue := slices.Clone(ours)
 	for len(queue) > 0 {
-		children, _ := proc.Children(queue[0]) // A process that is gone has none.
+		pid := queue[0]
 		queue = queue[1:]
-		for _, pid := range children {
-			st, err := proc.ReadStat(pid)
-			if err != nil || dead(st) {
-				continue // What it leaves behind comes to us.
-			}
-			queue = append(queue, pid)
-			if !own[pid] {
-				live = append(live, st)
-			}
+		st, err := proc.ReadStat(pid)
+		if err != nil || dead(st) {
+			continue
 		}
+		if !own[pid] {
+			live = append(live, st)
+		}
+		children, _ := proc.Children(pid) // A process that is gone has none.
+		queue = append(queue, children...)
 	}
+	now, _ := proc.Children(os.Getpid())
 	oldestFirst(live)
-	return live
+	return live, slices.Equal(ours, now)
 }
 
 // dead says whether a process has ended. The main thread alone tells nothing: it
@@ -276,7 +280,14 @@ func pids(stats []proc.Stat) []int {
 }
 
 func (g *Guardian) Live(_ Nothing, reply *[]int) error {
-	*reply = pids(g.tree())
+	live, whole := g.tree()
+	for range 100 { // Enough for all but one that starts itself for ever.
+		if whole {
+			break
+		}
+		live, whole = g.tree()
+	}
+	*reply = pids(live)
 	return nil
 }
 
@@ -319,7 +330,8 @@ func (g *Guardian) Stat(pid int, reply *proc.Stat) (err error) {
 func (g *Guardian) timeout(format string, args ...any) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, format, args...)
-	for i, st := range g.tree() {
+	live, _ := g.tree()
+	for i, st := range live {
 		if i == 10 {
 			b.WriteString("; and more")
 			break

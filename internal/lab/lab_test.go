@@ -135,13 +135,13 @@ func newLab(t *testing.T, o Options) *Lab {
 	}
 	watch := time.AfterFunc(2*long, func() {
 		t.Errorf("the lab is still there after %v: it is ended now", 2*long)
-		l.client.Close()
+		l.conn.Close()
 		l.guardian.Process.Kill()
 	})
 	t.Cleanup(func() {
 		err := l.Close()
 		watch.Stop()
-		if err != nil && !errors.Is(err, os.ErrClosed) {
+		if err != nil {
 			t.Error("close the lab:", err)
 		}
 	})
@@ -327,7 +327,7 @@ func roleChildren(args []string) int {
 	return 0
 }
 
-// exited runs a helper process, which is not one of a Lab, to its end.
+// helper makes a process that is not one of a Lab. It is gone at the test's end.
 func helper(t *testing.T, args []string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)

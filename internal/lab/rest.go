@@ -21,11 +21,11 @@ func (g *Guardian) Rest(t Timed, reply *[]int) error {
 	deadline := time.Now().Add(t.Timeout)
 	pause := 100 * time.Microsecond
 	for {
-		first := g.tree()
+		first, whole := g.tree()
 		before, quiet := look(first)
-		if quiet {
-			second := g.tree()
-			if after, quiet := look(second); quiet && maps.Equal(before, after) {
+		if quiet && whole {
+			second, whole := g.tree()
+			if after, quiet := look(second); quiet && whole && maps.Equal(before, after) {
 				*reply = pids(second)
 				return nil
 			}

@@ -76,11 +76,7 @@ func newSession(place string, id int, c Command) (*session, error) {
 			defer out[i].Close()
 		}
 	}
-	env := os.Environ()
-	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
-		env = append(env, name+"="+c.Env[name])
-	}
-	env = append(env, "TMPDIR="+s.info.TmpDir)
+	env := environ(c.Env, s.info.TmpDir)
 	if c.Way == Direct {
 		err = s.startDirect(c, env, out)
 	} else {
@@ -90,6 +86,24 @@ func newSession(place string, id int, c Command) (*session, error) {
 		return s, fmt.Errorf("start %s: %w", c.Args[0], err)
 	}
 	return s, nil
+}
+
+// environ returns our environment with some variables in place of its own.
+func environ(with map[string]string, tmpDir string) []string {
+	set := maps.Clone(with)
+	if set == nil {
+		set = map[string]string{}
+	}
+	set["TMPDIR"] = tmpDir
+	env := slices.DeleteFunc(os.Environ(), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		_, replaced := set[name]
+		return replaced // Of two entries of one name some programs take the first.
+	})
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		env = append(env, name+"="+set[name])
+	}
+	return env
 }
 
 func (s *session) newPipe() (*os.File, error) {

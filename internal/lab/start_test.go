@@ -296,34 +296,6 @@ func TestEndlessOutput(t *testing.T) {
 	}
 }
 
-// Several callers may ask at the same time, and all get all of it.
-func TestOutputConcurrently(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, Options{})
-	s := start(t, l, Command{Args: sh("echo ready; exec sleep 1000")})
-	rest(t, l)
-	for round := range 20 {
-		terminal, err := os.OpenFile("/dev/"+s.Info.TTY, os.O_WRONLY|syscall.O_NOCTTY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(terminal, "%d\n", round)
-		terminal.Close()
-		answers := make(chan string)
-		for range 3 {
-			go func() {
-				out, _, err := s.Output()
-				answers <- fmt.Sprint(out, err)
-			}()
-		}
-		for range 3 {
-			if out := <-answers; !strings.HasSuffix(out, fmt.Sprintf("\n%d\n<nil>", round)) {
-				t.Fatalf("round %d: the output ends %q", round, out[max(0, len(out)-20):])
-			}
-		}
-	}
-}
-
 func TestPipesEnded(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, Options{})
@@ -461,8 +433,10 @@ func TestNew(t *testing.T) {
 	if _, err := os.Lstat(l.Place()); !os.IsNotExist(err) {
 		t.Errorf("the place is still there: %v", err)
 	}
+	if err := l.Close(); err != nil {
+		t.Error("close again:", err)
+	}
 	for name, call := range map[string]func() error{
-		"Close":  l.Close,
 		"Clear":  l.Clear,
 		"Start":  func() error { _, err := l.Start(Command{Args: sleep}); return err },
 		"Rest":   func() error { _, err := l.Rest(time.Hour); return err },

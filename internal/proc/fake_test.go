@@ -123,7 +123,7 @@ func TestFakeCrooked(t *testing.T) {
 func TestFakeCrookedThread(t *testing.T) {
 	for text, want := range map[string]string{
 		"Name:\tx\n":        "parse ROOT/7/task/7/status: 0 of the 6 lines about state, signals and switches",
-		"State:\t\n":        "parse ROOT/7/task/7/status: State: no letter",
+		"State:\t\n":        "parse ROOT/7/task/7/status: no letter in State",
 		"SigPnd:\tx\n":      `parse ROOT/7/task/7/status: SigPnd: strconv.ParseUint: parsing "x": invalid syntax`,
 		"->status":          "open ROOT/7/task/7/status: too many levels of symbolic links",
 		"":                  "pid 7: process is gone: ROOT/7/task: no thread",

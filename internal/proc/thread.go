@@ -4,6 +4,7 @@ package proc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"strconv"
@@ -76,7 +77,7 @@ func parseThread(text []byte) (Thread, error) {
 		switch string(key) {
 		case "State": // such as "S (sleeping)"
 			if len(value) == 0 {
-				return Thread{}, fmt.Errorf("State: no letter")
+				return Thread{}, errors.New("no letter in State")
 			}
 			t.State = string(value[:1])
 		case "SigPnd", "ShdPnd":

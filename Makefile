@@ -1,0 +1,85 @@
+# One number names a step everywhere: make step3 is about steps/03-close-fds.
+
+GO = go
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+STEPS := $(sort $(notdir $(wildcard steps/[0-9]*)))
+
+# $(call step,3) and $(call step,03) are 03-close-fds; any other word is an error.
+step = $(or $(firstword $(filter $1-% 0$1-%,$(STEPS))),$(error no step "$1"; the steps are $(STEPS)))
+# $(call number,03-close-fds) is 3.
+number = $(patsubst 0%,%,$(firstword $(subst -, ,$1)))
+
+.PHONY: help stop check test race lint stress cover clean FORCE
+
+help: ## this list
+	@echo 'N is the number of a step: $(STEPS)'
+	@echo
+	@sed -n 's/^\([a-z%]*\):.*## /\1	/p' Makefile | sed 's/%/N/' | expand -t 10
+
+step%: FORCE ## start step N from here, and show what became of it
+	@$(GO) build -buildvcs=false -o bin/ ./steps/$(call step,$*) ./cmd/step
+	@bin/step start $(call step,$*)
+
+stop: FORCE ## end what make stepN has started
+	@$(GO) build -buildvcs=false -o bin/ ./cmd/step
+	@bin/step stop
+
+test%: FORCE ## run the tests of step N
+	@$(GO) test -count=1 -run 'TestScenarios/$(call step,$*)' .
+
+diff%: FORCE ## show what step N changes in the step before it
+	@this=$(call step,$*); \
+	before=; for s in $(STEPS); do \
+		[ $$s = $$this ] && break; before=$$s; \
+	done; \
+	if [ -z "$$before" ]; then \
+		echo "$$this is the first step. Its files:"; ls -1 steps/$$this/*; \
+	else \
+		git --no-pager diff --no-index --stat -p steps/$$before steps/$$this || [ $$? -eq 1 ]; \
+	fi
+
+check: FORCE ## judge a program as a daemon: PROG="./my-daemon -x" STEP=3
+	$(if $(PROG),,$(error check needs PROG, and may have STEP: make check PROG="./my-daemon -x" STEP=3))
+	@$(GO) build -buildvcs=false -o bin/ ./cmd/isdaemon
+	@bin/isdaemon $(if $(STEP),-through $(call number,$(call step,$(STEP)))) -- $(PROG)
+
+test: ## run all tests
+	@$(GO) test ./...
+
+race: ## run the tests with the race detector, which needs a C compiler
+	@$(GO) test -race ./internal/... .
+
+lint: ## check format, code and go.mod, also for other systems
+	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) && [ -z "$$unformatted" ] || \
+		{ echo "gofmt would change:" $$unformatted >&2; exit 1; }
+	@$(GO) mod tidy -diff
+	@$(GO) vet ./...
+	@for target in darwin/amd64 freebsd/amd64 openbsd/amd64 netbsd/amd64 linux/arm64; do \
+		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./steps/... || \
+			{ echo "in ./steps for $$target" >&2; exit 1; }; \
+	done
+	@GOOS=darwin $(GO) vet ./cmd/...
+	@$(GO) run $(STATICCHECK) ./...
+
+# The load is one busy loop for each CPU. Each ends by itself too, should this
+# shell be killed before it can end it.
+stress: ## run all tests 25 times, shuffled, while every CPU is busy
+	@load=; \
+	trap '[ -z "$$load" ] || kill $$load' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
+	for cpu in $$(seq $$(getconf _NPROCESSORS_ONLN)); do \
+		sh -c 'while kill -0 $$1; do n=0; while [ $$n -lt 9999 ]; do n=$$((n+1)); done; done' \
+			load $$$$ 2>/dev/null & \
+		load="$$load $$!"; \
+	done; \
+	for run in $$(seq 25); do \
+		echo "run $$run of 25"; $(GO) test -count=1 -shuffle=on ./... || exit 1; \
+	done
+
+cover: ## say how much of internal/ the tests run
+	@mkdir -p bin
+	@$(GO) test -coverpkg=./internal/... -coverprofile=bin/cover.out ./...
+	@$(GO) tool cover -func=bin/cover.out | tail -n 1
+
+clean: ## remove what make has built
+	@rm -rf bin

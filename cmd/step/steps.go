@@ -1,0 +1,50 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// step is one step of the course.
+type step struct {
+	name string   // the name of its folder and of its program
+	news string   // what is new about its daemon, in one line
+	rows []string // the rows of the table that show it
+}
+
+var steps = []step{
+	{"01-fork", "its launcher has ended; init or a subreaper is its parent",
+		[]string{"ppid"}},
+	{"02-setsid", "a session and a process group of its own, with no terminal",
+		[]string{"pgid", "sid", "tty"}},
+	{"03-close-fds", "its standard files are /dev/null; it inherits no other",
+		[]string{"fd 0", "fd 1", "fd 2"}},
+	{"04-chdir", "it stays out of your directory, and its umask is its own",
+		[]string{"cwd", "umask"}},
+	{"05-signals", "SIGTERM and SIGINT end it, status 0, nothing left behind",
+		nil},
+}
+
+// cleanStep is the first step whose daemon removes what it made.
+const cleanStep = 5
+
+func (s step) number() int {
+	n, _ := strconv.Atoi(s.name[:2])
+	return n
+}
+
+// findStep returns the step that word names: 3, 03 or 03-close-fds.
+func findStep(word string) (step, error) {
+	var names []string
+	for _, s := range steps {
+		if word == s.name || word == s.name[:2] || word == strconv.Itoa(s.number()) {
+			return s, nil
+		}
+		names = append(names, s.name)
+	}
+	return step{}, usageError{fmt.Errorf("no step %q; the steps are %s",
+		word, strings.Join(names, ", "))}
+}

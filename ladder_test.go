@@ -1,0 +1,194 @@
+//go:build linux
+
+package daemonsteps
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"daemonsteps/internal/checks"
+)
+
+var update = flag.Bool("update", false, "write the files that tests compare with, instead of comparing")
+
+// halves are the files that every step with a launcher has.
+var halves = []string{"daemon.go", "launch.go", "main.go"}
+
+// TestStepsStandAlone holds that a step's folder can be copied and built: it is a
+// main package and imports nothing but the standard library and x/sys/unix.
+func TestStepsStandAlone(t *testing.T) {
+	for _, step := range steps() {
+		files, err := filepath.Glob(filepath.Join("steps", step, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, file := range files {
+			names = append(names, filepath.Base(file))
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if parsed.Name.Name != "main" {
+				t.Errorf("%s is of package %s", file, parsed.Name.Name)
+			}
+			for _, spec := range parsed.Imports {
+				path, _ := strconv.Unquote(spec.Path.Value)
+				first, _, _ := strings.Cut(path, "/")
+				if path != "golang.org/x/sys/unix" && (strings.Contains(first, ".") || first == "daemonsteps") {
+					t.Errorf("%s imports %s", file, path)
+				}
+			}
+		}
+		for _, half := range halves {
+			if !slices.Contains(names, half) {
+				t.Errorf("%s has no %s", step, half)
+			}
+		}
+	}
+}
+
+// TestOneNumberNamesAStep holds that a step has its scenarios under its own name,
+// and that checks and steps agree on the names of the lessons.
+func TestOneNumberNamesAStep(t *testing.T) {
+	for i, step := range steps() {
+		if want := fmt.Sprintf("%02d-", i+1); !strings.HasPrefix(step, want) {
+			t.Errorf("step %d is called %s", i+1, step)
+		}
+		scenarios, _ := filepath.Glob(filepath.Join("testdata", step, "*.txtar"))
+		if len(scenarios) < 4 {
+			t.Errorf("%s has %d scenarios: it needs the new, the old, the bite and the bad input", step, len(scenarios))
+		}
+	}
+	if !slices.Equal(steps(), checks.Lessons) {
+		t.Errorf("steps are %q, lessons of checks %q", steps(), checks.Lessons)
+	}
+}
+
+// mostChanged is how many lines a step may change in files that stand.
+const mostChanged = 40
+
+// TestStepsAreSmall holds that a step changes few lines of the files that stand, and
+// that no file is taken away.
+func TestStepsAreSmall(t *testing.T) {
+	for i, step := range steps()[1:] {
+		before := steps()[i]
+		changed := 0
+		for _, line := range diff(t, "--numstat", filepath.Join("steps", before), filepath.Join("steps", step)) {
+			var added, deleted int
+			var path string
+			if _, err := fmt.Sscan(line, &added, &deleted, &path); err != nil {
+				t.Fatalf("git diff --numstat: %q: %v", line, err)
+			}
+			if path != "/dev/null" {
+				changed += added + deleted
+			}
+		}
+		t.Logf("%s changes %d lines of %s", step, changed, before)
+		if changed == 0 || changed > mostChanged {
+			t.Errorf("%s changes %d lines of the files of %s: more than 0 and at most %d are wanted", step, changed, before, mostChanged)
+		}
+	}
+}
+
+// diff runs git diff on two folders and returns its lines.
+func diff(t *testing.T, how, a, b string) []string {
+	t.Helper()
+	out, err := exec.Command("git", "diff", "--no-index", "--no-renames", how, a, b).Output()
+	if e, ok := err.(*exec.ExitError); err != nil && (!ok || e.ExitCode() != 1) { // 1: they differ.
+		t.Fatalf("git diff %s %s: %v", a, b, err)
+	}
+	return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' })
+}
+
+var marks = map[checks.Verdict]string{checks.Pass: "✓", checks.Fail: "✗", checks.Skip: "–"}
+
+// TestScoreboard judges every step by every check. Each step turns some check from
+// ✗ to ✓, and loses none; the whole is held as a file, which the README shows.
+func TestScoreboard(t *testing.T) {
+	t.Parallel()
+	board := make([]*checks.Report, len(steps()))
+	errs := make([]error, len(steps()))
+	var wg sync.WaitGroup
+	for i, step := range steps() {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			board[i], errs[i] = checks.Run(context.Background(), []string{filepath.Join(binDir(), step)}, checks.Options{})
+		}()
+	}
+	wg.Wait()
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%-10s", "check")
+	for i, step := range steps() {
+		if errs[i] != nil {
+			t.Fatalf("judge %s: %v", step, errs[i])
+		}
+		fmt.Fprintf(&b, "  %s", step)
+	}
+	b.WriteString("\n")
+	for c, check := range checks.All {
+		fmt.Fprintf(&b, "%-10s", check.ID)
+		for i, step := range steps() {
+			// Under the middle of the name.
+			left := (len(step) - 1) / 2
+			fmt.Fprintf(&b, "  %*s%s%*s", left, "", marks[board[i].Checks[c].Verdict], len(step)-left-1, "")
+		}
+		b.Truncate(len(bytes.TrimRight(b.Bytes(), " ")))
+		b.WriteString("\n")
+	}
+	for i := range steps() {
+		turned := 0
+		for c, check := range checks.All {
+			now := board[i].Checks[c]
+			was := checks.Fail
+			if i > 0 {
+				was = board[i-1].Checks[c].Verdict
+			}
+			if was != checks.Pass && now.Verdict == checks.Pass {
+				turned++
+			}
+			if was == checks.Pass && now.Verdict != checks.Pass {
+				t.Errorf("step %d loses %s: %s", i+1, check.ID, now.Evidence)
+			}
+			// A check holds from its lesson on, and not before.
+			if want := i+1 >= check.Lesson; (now.Verdict == checks.Pass) != want {
+				t.Errorf("step %d: %s is %s (%s), and lesson %d teaches it", i+1, check.ID, now.Verdict, now.Evidence, check.Lesson)
+			}
+		}
+		if turned == 0 {
+			t.Errorf("step %d turns no check", i+1)
+		}
+	}
+	golden(t, "testdata/scoreboard.txt", b.String())
+}
+
+// golden compares text with a file.
+func golden(t *testing.T, path, text string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) != text {
+		t.Errorf("%s is\n%s\nand the run gives\n%s", path, want, text)
+	}
+}
