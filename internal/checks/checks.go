@@ -101,7 +101,7 @@ func judgeBackground(f *facts) (Verdict, string) {
 			"Under an init that is right; a daemon of the old style goes on without its caller", f.timeout)
 	case j.restless > 0:
 		return Fail, fmt.Sprintf("it starts itself again and again: %d processes had come to their end within %v, "+
-			"and none stays", j.restless, restTime)
+			"and none stays", j.restless, j.restTime)
 	case !j.exit.OK():
 		return Fail, fmt.Sprintf("%s lives on, but the command ended with %v", name(j.daemon), j.exit)
 	}

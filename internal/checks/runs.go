@@ -43,9 +43,9 @@ var (
 	blocked        = plantedSignals[1:]
 )
 
-// restTime is how long processes may take to come to rest. A daemon that is
-// busy all the time is then judged as it is.
-const restTime = 2 * time.Second
+// restTime is how long processes may take to come to rest. A daemon that is busy
+// all the time is then judged as it is.
+func (b *bench) restTime() time.Duration { return min(b.timeout, 2*time.Second) }
 
 // facts is what was seen of a program. A run that was not needed is empty.
 type facts struct {
@@ -81,7 +81,8 @@ type launch struct {
 	exit     lab.Exit // the launcher's
 	never    bool     // the launcher did not end
 	restless int      // processes that came and went, when none stays
-	live     []int    // what lives on; the daemon first
+	restTime time.Duration
+	live     []int // what lives on; the daemon first
 	daemon   *proc.Process
 }
 
@@ -138,7 +139,7 @@ func (b *bench) with(f func(l *lab.Lab) error) (err error) {
 func (b *bench) start(l *lab.Lab, c lab.Command) (*lab.Session, launch, error) {
 	c.Args = b.args
 	c.Env = map[string]string{"LAB_STRAY": "a variable of the caller's"}
-	ln := launch{guardian: l.Guardian()}
+	ln := launch{guardian: l.Guardian(), restTime: b.restTime()}
 	s, err := l.Start(c)
 	if err != nil {
 		return nil, ln, err
@@ -152,7 +153,7 @@ func (b *bench) start(l *lab.Lab, c lab.Command) (*lab.Session, launch, error) {
 	if err != nil {
 		return s, ln, err
 	}
-	if ln.live, ln.restless, err = rest(l); err != nil || ln.restless > 0 {
+	if ln.live, ln.restless, err = b.rest(l); err != nil || ln.restless > 0 {
 		return s, ln, err
 	}
 	if len(ln.live) == 0 {
@@ -172,12 +173,12 @@ func (b *bench) start(l *lab.Lab, c lab.Command) (*lab.Session, launch, error) {
 // rest waits until all is at rest, and returns what lives. A process that is
 // never at rest, but stays, is a busy daemon. If nothing stays and there is
 // always something new, it returns how many have ended so far.
-func rest(l *lab.Lab) (live []int, restless int, err error) {
+func (b *bench) rest(l *lab.Lab) (live []int, restless int, err error) {
 	before, err := l.Live()
 	if err != nil {
 		return nil, 0, err
 	}
-	live, err = l.Rest(restTime)
+	live, err = l.Rest(b.restTime())
 	if !errors.Is(err, lab.ErrTimeout) {
 		return live, 0, err
 	}
@@ -192,12 +193,12 @@ func rest(l *lab.Lab) (live []int, restless int, err error) {
 }
 
 // after says what became of the daemon after an event that has been sent.
-func after(l *lab.Lab, pid int) (outcome, error) {
-	live, _, err := rest(l)
+func (b *bench) after(l *lab.Lab, pid int) (outcome, error) {
+	live, _, err := b.rest(l)
 	if err != nil || slices.Contains(live, pid) {
 		return outcome{}, err
 	}
-	e, err := l.WaitExit(pid, restTime)
+	e, err := l.WaitExit(pid, b.timeout)
 	return outcome{died: true, exit: e}, err
 }
 
@@ -241,7 +242,7 @@ func (b *bench) runJob(l *lab.Lab, f *facts) error {
 	if err := s.Hangup(); err != nil {
 		return err
 	}
-	if r.hangup, err = after(l, ln.daemon.PID); err != nil {
+	if r.hangup, err = b.after(l, ln.daemon.PID); err != nil {
 		return err
 	}
 	if r.hangup.died {
@@ -254,7 +255,7 @@ func (b *bench) runJob(l *lab.Lab, f *facts) error {
 	if err != nil || r.term.ignored != "" || r.term.err != nil {
 		return err
 	}
-	live, _, err := rest(l)
+	live, _, err := b.rest(l)
 	r.filesAfter, r.liveAfter = files(ln.info.TmpDir), len(live)
 	return err
 }
@@ -275,7 +276,7 @@ func (b *bench) runPipe(l *lab.Lab, f *facts) error {
 	if err := s.Type("\x03"); err != nil {
 		return err
 	}
-	if r.interrupt, err = after(l, ln.daemon.PID); err != nil {
+	if r.interrupt, err = b.after(l, ln.daemon.PID); err != nil {
 		return err
 	}
 	if r.interrupt.died {
@@ -349,7 +350,7 @@ func (b *bench) direct(l *lab.Lab) (ended string, err error) {
 			return "", nil
 		}
 	}
-	if live, _, err = rest(l); err != nil || len(live) > 0 {
+	if live, _, err = b.rest(l); err != nil || len(live) > 0 {
 		return "", err
 	}
 	dead, err := l.Ended()

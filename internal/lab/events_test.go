@@ -97,8 +97,10 @@ func TestHangupIgnored(t *testing.T) {
 	if err := s.Hangup(); err != nil {
 		t.Fatal(err)
 	}
-	want(t, "child killed by", fate(t, l, pid), term)
-	want(t, "leader killed by", fate(t, l, s.Info.Launcher), term)
+	signal1(t, l, pid, term)
+	rest(t, l)
+	want(t, "leader killed by", fate(t, l, s.Info.Launcher), term) // The child is ours now.
+	want(t, "child killed by", waitExit(t, l, pid).Signal, term)
 
 	// The command ignores it; the shell does not.
 	s = start(t, l, Command{Args: sleep, Ignore: []syscall.Signal{hup, intr}})
@@ -154,11 +156,11 @@ func TestInterrupt(t *testing.T) {
 			if err := s.Type("\x03"); err != nil {
 				t.Fatal(err)
 			}
-			for i, pid := range pids {
-				want(t, how[i]+" killed by", fate(t, l, pid), c.want[i])
-			}
 			if c.stay {
 				want(t, "exit of the command", wait(t, s), Exit{Signal: intr})
+			}
+			for i, pid := range pids {
+				want(t, how[i]+" killed by", fate(t, l, pid), c.want[i])
 			}
 			if c.way != Direct {
 				if st := stat(t, l, s.Info.Leader); st.State == "Z" {
@@ -190,6 +192,18 @@ func TestTypeIsDone(t *testing.T) {
 		}
 		if threads[0].Pending != 1<<(intr-1) {
 			t.Fatalf("start %d: no SIGINT is pending when Type returns", i)
+		}
+	}
+}
+
+// Also when the second comes while the first is shown.
+func TestTypeTwice(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, Options{})
+	s := start(t, l, Command{Args: sleep, Block: []syscall.Signal{intr}})
+	for range 20 {
+		if err := s.Type("\x03word\x03\x03"); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -405,18 +419,20 @@ func TestEnded(t *testing.T) {
 // A child that its starter makes the child of the shell can be waited for too.
 func TestWaitExitSibling(t *testing.T) {
 	t.Parallel()
-	for _, stay := range []string{"", "stay"} {
+	for _, stay := range []string{"same", "stay"} {
 		for _, way := range ways {
+			if way == Direct && stay == "same" {
+				continue // The end of the command ends its child.
+			}
 			t.Run(string(way)+stay, func(t *testing.T) {
 				t.Parallel()
 				l := newLab(t, Options{})
 				s := start(t, l, Command{Args: children("sibling", stay), Way: way})
-				pid := rest(t, l)[0]
-				if stay == "" {
+				if stay != "stay" {
 					want(t, "exit", wait(t, s), Exit{})
-				} else {
-					pid = rest(t, l)[1]
 				}
+				rest(t, l)
+				pid := pidsIn(t, s)[0]
 				parent := s.Info.Leader
 				if way == Direct {
 					parent = l.Guardian()
@@ -505,14 +521,12 @@ func TestManyLabs(t *testing.T) {
 					return err
 				}
 				defer func() { err = errors.Join(err, l.Close()) }()
-				own := map[int]bool{}
-				for i, way := range []Way{Job, Script, Direct, Job} {
-					s, err := l.Start(Command{Args: sh(`setsid sleep 1000 & exit $1`, fmt.Sprint(i)), Way: way})
+				for _, way := range []Way{Job, Script, Direct, Job} {
+					s, err := l.Start(Command{Args: children("session"), Way: way})
 					if err != nil {
 						return err
 					}
-					own[s.Info.Launcher] = true
-					if e, err := s.Wait(long); err != nil || e.Status != i {
+					if e, err := s.Wait(long); err != nil || !e.OK() {
 						return fmt.Errorf("%v, %w", e, err)
 					}
 				}

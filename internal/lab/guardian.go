@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -26,9 +27,10 @@ import (
 type (
 	Nothing struct{}
 	Hello   struct {
-		PID   int
-		Place string
-		Error string // why there can be no guardian of this kind
+		PID         int
+		Place       string
+		Error       string // why there can be no guardian
+		NoNamespace bool   // Error wraps ErrNoNamespace.
 	}
 	Timed struct { // ID is a session or a pid, as the call says
 		ID      int
@@ -42,7 +44,7 @@ type (
 		PID    int
 		Signal syscall.Signal
 	}
-	Output     struct{ Out, Err string }
+	Output     struct{ Out, Err []byte } // JSON carries no string that is not UTF-8
 	StateReply struct {
 		Process proc.Process
 		Gone    bool
@@ -55,6 +57,7 @@ type Guardian struct {
 	hello Hello
 
 	mu       sync.Mutex
+	closed   bool
 	sessions []*session
 	mounts   []string
 }
@@ -67,6 +70,9 @@ func guardianMain() int {
 		fmt.Fprintln(os.Stderr, "lab guardian:", err)
 		return 1
 	}
+	// A signal that is handled here is at its default action in what we start,
+	// also if we found it ignored (execve(2)).
+	signal.Notify(make(chan os.Signal))
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	served := make(chan struct{})
@@ -105,21 +111,31 @@ func newGuardian(asInit bool) (*Guardian, *os.File, error) {
 	}
 	g := &Guardian{hello: Hello{PID: os.Getpid()}}
 	if asInit {
-		if err := ownProc(); err != nil {
-			g.hello.Error = err.Error()
-			return g, conn, nil
-		}
-	} else if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return nil, nil, fmt.Errorf("become a child subreaper: %w", err)
+		err = ownProc()
+		g.hello.NoNamespace = err != nil
+	} else if err = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		err = fmt.Errorf("become a child subreaper: %w", err)
 	}
-	if g.hello.Place, err = os.MkdirTemp("", "lab-"); err != nil {
-		return nil, nil, fmt.Errorf("make a place for the lab: %w", err)
+	if err == nil {
+		g.hello.Place, err = makePlace()
 	}
-	// A daemon that gives up root must still be able to come here.
-	if err := os.Chmod(g.hello.Place, 0o755); err != nil {
-		return nil, nil, err
+	if err != nil {
+		g.hello.Error = err.Error()
 	}
 	return g, conn, nil
+}
+
+func makePlace() (string, error) {
+	tmp, err := filepath.Abs(os.TempDir()) // What we start is somewhere else.
+	if err != nil {
+		return "", fmt.Errorf("make a place for the lab: %w", err)
+	}
+	place, err := os.MkdirTemp(tmp, "lab-")
+	if err != nil {
+		return "", fmt.Errorf("make a place for the lab: %w", err)
+	}
+	// A daemon that gives up root must still be able to come here.
+	return place, os.Chmod(place, 0o755)
 }
 
 // ownProc mounts the /proc of a new PID namespace, seen from nowhere else.
@@ -142,6 +158,9 @@ func (g *Guardian) Hello(_ Nothing, reply *Hello) error {
 func (g *Guardian) Start(c Command, reply *SessionInfo) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.closed { // The call was under way when the Lab ended.
+		return errors.New("start a command: the lab is closed")
+	}
 	s, err := newSession(g.hello.Place, len(g.sessions), c)
 	if s != nil {
 		g.sessions = append(g.sessions, s) // Even a failed one has things to clean up.
@@ -172,13 +191,21 @@ func (g *Guardian) WaitLauncher(t Timed, reply *Exit) error {
 		*reply, err = g.waitExit(s.info.Launcher, t.Timeout)
 		return err
 	}
+	deadline := time.Now().Add(t.Timeout)
 	select {
 	case <-s.launcherEnded:
 	case <-time.After(t.Timeout):
 		return g.timeout("the command (pid %d) has not ended after %v", s.info.Launcher, t.Timeout)
 	}
-	*reply = s.launcherExit
-	return s.launcherErr
+	if *reply = s.launcherExit; s.launcherErr == nil {
+		return nil
+	}
+	// The shell has gone before the command, which is our child now.
+	*reply, err = g.waitExit(s.info.Launcher, time.Until(deadline))
+	if err != nil && !errors.Is(err, ErrTimeout) {
+		err = errors.Join(s.launcherErr, err)
+	}
+	return err
 }
 
 func (g *Guardian) Output(id int, reply *Output) error {
@@ -358,16 +385,22 @@ func (g *Guardian) open(pid int) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("open a pidfd of process %d: %w", pid, err)
 	}
-	// The pidfd is open, so this is the process that it names, or its zombie.
-	for up := pid; up != os.Getpid(); {
+	// The pidfd is open, so pid is the process that it names, or its zombie.
+	up := pid
+	for {
 		st, err := proc.ReadStat(up)
-		if err != nil || up <= 1 {
+		switch {
+		case err == nil && up != os.Getpid() && st.PPID == os.Getpid():
+			return fd, nil
+		case err == nil && up != os.Getpid() && st.PPID > 0:
+			up = st.PPID
+		case err != nil && up != pid: // It is gone: its children have another parent now.
+			up = pid
+		default:
 			unix.Close(fd)
 			return -1, fmt.Errorf("process %d is not one of this lab", pid)
 		}
-		up = st.PPID
 	}
-	return fd, nil
 }
 
 func (g *Guardian) Signal(a SignalArgs, _ *Nothing) error {
@@ -383,6 +416,12 @@ func (g *Guardian) Signal(a SignalArgs, _ *Nothing) error {
 }
 
 func (g *Guardian) WaitExit(t Timed, reply *Exit) (err error) {
+	g.mu.Lock()
+	id := slices.IndexFunc(g.sessions, func(s *session) bool { return s != nil && s.info.Launcher == t.ID })
+	g.mu.Unlock()
+	if id >= 0 { // The shell waits for it, and tells us.
+		return g.WaitLauncher(Timed{id, t.Timeout}, reply)
+	}
 	*reply, err = g.waitExit(t.ID, t.Timeout)
 	return err
 }
@@ -404,8 +443,8 @@ func (g *Guardian) waitExit(pid int, timeout time.Duration) (Exit, error) {
 }
 
 // exitOf reads how a process ended, and leaves it unreaped (WNOWAIT, waitid(2)).
-// Only its parent can do that. If that is one of our shells, the shell has to go:
-// its children are ours then.
+// Only its parent can do that. If that is one of our shells, which waits for its
+// own command alone, the shell has to go: its children are ours then.
 func (g *Guardian) exitOf(pid, pidfd int) (Exit, error) {
 	for {
 		var info struct { // siginfo_t of SIGCHLD, see sigaction(2), on a 64-bit system
@@ -435,13 +474,14 @@ func (g *Guardian) exitOf(pid, pidfd int) (Exit, error) {
 	}
 }
 
-// endShell ends one of our shells, and waits until it is gone.
+// endShell ends one of our shells, and waits until it is gone. It takes SIGKILL:
+// the shell does not listen to us while its command runs.
 func (g *Guardian) endShell(pid int) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, s := range g.sessions {
 		if s != nil && s.shell != nil && s.shell.pid == pid {
-			s.shell.conn.Close()
+			unix.Kill(pid, unix.SIGKILL) // It is our child: the pid is its own.
 			return s.shell.wait() == nil
 		}
 	}
@@ -460,16 +500,27 @@ func newExit(ws syscall.WaitStatus) Exit {
 func poll(fd int, events int16, timeout time.Duration) (int16, error) {
 	deadline := time.Now().Add(timeout)
 	for {
-		left := max(0, time.Until(deadline))
+		left := min(max(0, time.Until(deadline)), time.Hour) // poll(2) counts in 31 bits.
 		fds := []unix.PollFd{{Fd: int32(fd), Events: events}}
-		_, err := unix.Poll(fds, int((left+time.Millisecond-1)/time.Millisecond))
-		if err != unix.EINTR {
+		n, err := unix.Poll(fds, int((left+time.Millisecond-1)/time.Millisecond))
+		if err != unix.EINTR && (err != nil || n > 0 || !time.Now().Before(deadline)) {
 			return fds[0].Revents, err
 		}
 	}
 }
 
+// needInit is an error where a mount would be everybody's.
+func (g *Guardian) needInit(op, dir string) error {
+	if os.Getpid() != 1 {
+		return fmt.Errorf("%s %s: only in a lab with Options.Init", op, dir)
+	}
+	return nil
+}
+
 func (g *Guardian) Mount(dir string, _ *Nothing) error {
+	if err := g.needInit("mount", dir); err != nil {
+		return err
+	}
 	if err := unix.Mount("lab", dir, "tmpfs", 0, "size=1m,mode=755"); err != nil {
 		return &os.PathError{Op: "mount", Path: dir, Err: err}
 	}
@@ -480,6 +531,9 @@ func (g *Guardian) Mount(dir string, _ *Nothing) error {
 }
 
 func (g *Guardian) Unmount(dir string, reply *syscall.Errno) error {
+	if err := g.needInit("umount", dir); err != nil {
+		return err
+	}
 	err := unix.Unmount(dir, 0)
 	if err != nil && !errors.As(err, reply) {
 		return err
@@ -499,7 +553,7 @@ func (g *Guardian) Clear(_ Nothing, _ *Nothing) error {
 	err := g.endAll()
 	for i, s := range g.sessions {
 		if s != nil {
-			err = errors.Join(err, os.RemoveAll(filepath.Dir(s.info.Start)))
+			err = errors.Join(err, removeAll(filepath.Dir(s.info.Start)))
 		}
 		g.sessions[i] = nil
 	}
@@ -525,19 +579,19 @@ func (g *Guardian) endAll() error {
 				return fmt.Errorf("end process %d: %w", pid, err)
 			}
 		}
-		for options := 0; ; options = unix.WNOHANG { // Wait for one, then take what is there.
+		options := 0
+		if len(children) == 0 {
+			options = unix.WNOHANG // The list may have missed one, which lives then.
+		}
+		for ; ; options = unix.WNOHANG { // Wait for one, then take what is there.
 			pid, err := unix.Wait4(-1, nil, options|unix.WALL, nil)
 			if err == unix.ECHILD {
 				return nil
 			}
-			if err == unix.EINTR {
-				options = 0
-				continue
-			}
-			if err != nil {
+			if err != nil && err != unix.EINTR {
 				return fmt.Errorf("wait for the guardian's children: %w", err)
 			}
-			if pid == 0 {
+			if pid <= 0 {
 				break
 			}
 		}
@@ -546,15 +600,32 @@ func (g *Guardian) endAll() error {
 
 // close is Clear, and takes the place away as well.
 func (g *Guardian) close() error {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
 	err := g.Clear(Nothing{}, &Nothing{})
-	for _, dir := range g.mounts { // Nobody is left who could keep them busy.
-		if e := unix.Unmount(dir, 0); e != nil && e != unix.EINVAL {
+	for _, dir := range slices.Backward(g.mounts) { // Nobody is left who could keep them busy.
+		if e := unix.Unmount(dir, 0); e != nil && e != unix.EINVAL && e != unix.ENOENT {
 			err = errors.Join(err, &os.PathError{Op: "umount", Path: dir, Err: e})
 		}
 	}
 	g.mounts = nil
 	if g.hello.Place != "" {
-		err = errors.Join(err, os.RemoveAll(g.hello.Place))
+		err = errors.Join(err, removeAll(g.hello.Place))
 	}
 	return err
+}
+
+// removeAll is os.RemoveAll also for directories that a daemon has locked.
+func removeAll(dir string) error {
+	if os.RemoveAll(dir) == nil {
+		return nil
+	}
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
+		if d != nil && d.IsDir() {
+			os.Chmod(path, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
 }

@@ -119,7 +119,11 @@ func New(o Options) (*Lab, error) {
 		return nil, fmt.Errorf("start the guardian: %w", errors.Join(err, l.Close()))
 	}
 	if hello.Error != "" {
-		return nil, fmt.Errorf("%w: %s", ErrNoNamespace, errors.Join(errors.New(hello.Error), l.Close()))
+		err := errors.Join(errors.New(hello.Error), l.Close())
+		if hello.NoNamespace {
+			err = fmt.Errorf("%w: %w", ErrNoNamespace, err)
+		}
+		return nil, err
 	}
 	l.pid, l.place = hello.PID, hello.Place
 	return l, nil
@@ -140,6 +144,7 @@ func (l *Lab) Close() error {
 	l.closing.Do(func() {
 		l.conn.Close() // The guardian sees the end, cleans up and ends.
 		if err = l.guardian.Wait(); err != nil {
+			removeAll(l.place) // in case it was killed
 			err = fmt.Errorf("the guardian (pid %d): %w: %s", l.guardian.Process.Pid, err, l.lastWords.String())
 		}
 	})
@@ -238,7 +243,7 @@ func (s *Session) Wait(timeout time.Duration) (Exit, error) {
 func (s *Session) Output() (stdout, stderr string, err error) {
 	var o Output
 	err = s.lab.call("Output", s.Info.ID, &o)
-	return o.Out, o.Err, err
+	return string(o.Out), string(o.Err), err
 }
 
 // PipesEnded says whether whoever reads the command's standard output and error

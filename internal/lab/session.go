@@ -76,11 +76,14 @@ func newSession(place string, id int, c Command) (*session, error) {
 			defer out[i].Close()
 		}
 	}
-	env := environ(c.Env, s.info.TmpDir)
-	if c.Way == Direct {
+	env := commandEnv(c.Env, map[string]string{"PWD": c.Dir, "TMPDIR": s.info.TmpDir})
+	switch c.Way {
+	case Direct:
 		err = s.startDirect(c, env, out)
-	} else {
+	case Job, Script:
 		err = s.startShell(c, env, out)
+	default:
+		err = fmt.Errorf("no such way: %q", c.Way)
 	}
 	if err != nil {
 		return s, fmt.Errorf("start %s: %w", c.Args[0], err)
@@ -88,13 +91,11 @@ func newSession(place string, id int, c Command) (*session, error) {
 	return s, nil
 }
 
-// environ returns our environment with some variables in place of its own.
-func environ(with map[string]string, tmpDir string) []string {
-	set := maps.Clone(with)
-	if set == nil {
-		set = map[string]string{}
-	}
-	set["TMPDIR"] = tmpDir
+// commandEnv returns our environment with some variables in place of its own.
+func commandEnv(with, always map[string]string) []string {
+	set := map[string]string{}
+	maps.Copy(set, with)
+	maps.Copy(set, always)
 	env := slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
 		_, replaced := set[name]
@@ -138,7 +139,11 @@ func files(terminal *os.File, out []*os.File, hold map[int]string) (list []*os.F
 		if fd < 3 {
 			return nil, closeHeld, fmt.Errorf("hold descriptor %d: not 3 or above", fd)
 		}
-		f, err := os.Open(hold[fd])
+		// O_NONBLOCK, since a FIFO would keep us until it has a writer (fifo(7)).
+		f, err := os.OpenFile(hold[fd], os.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err == nil {
+			err = unix.SetNonblock(int(f.Fd()), false)
+		}
 		if err != nil {
 			return nil, closeHeld, fmt.Errorf("hold descriptor %d: %w", fd, err)
 		}
@@ -159,7 +164,7 @@ func (s *session) startDirect(c Command, env []string, out []*os.File) error {
 		return err
 	}
 	// Not through os/exec: its Wait would reap the command.
-	p, err := os.StartProcess(c.Args[0], c.Args, &os.ProcAttr{Dir: c.Dir, Env: env, Files: list,
+	p, err := startBlocked(nil, c.Args, &os.ProcAttr{Dir: c.Dir, Env: env, Files: list,
 		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}})
 	if err != nil {
 		return err
@@ -192,6 +197,8 @@ func (s *session) startShell(c Command, env []string, out []*os.File) error {
 		return fmt.Errorf("tell the shell: %w", err)
 	}
 	events := json.NewDecoder(conn)
+	conn.SetReadDeadline(time.Now().Add(shellTime)) // Clear has to wait for us.
+	defer conn.SetReadDeadline(time.Time{})
 	var started shellEvent
 	if err := events.Decode(&started); err != nil {
 		return fmt.Errorf("hear from the shell (pid %d): %w", s.shell.pid, err)
@@ -235,16 +242,18 @@ func (s *session) pipesEnded() (bool, error) {
 // background, and a ^C makes it send SIGINT first and then echo "^C". So the echo
 // shows that the signal has been sent.
 func (s *session) typeText(text string) error {
-	interrupts := strings.Count(text, "\x03")
-	echoed := s.screen.count("^C")
-	if _, err := s.master.WriteString(text); err != nil {
-		return fmt.Errorf("type on the terminal: %w", err)
-	}
-	ok := s.screen.wait(shellTime, func(shown []byte) bool {
-		return bytes.Count(shown, []byte("^C")) >= echoed+interrupts
-	})
-	if !ok {
-		return fmt.Errorf("type on the terminal: no echo of ^C after %v", shellTime)
+	// One at a time: a ^C throws away what waits to be shown, also an echo.
+	for _, part := range strings.SplitAfter(text, "\x03") {
+		echoed := s.screen.count("^C")
+		if _, err := s.master.WriteString(part); err != nil {
+			return fmt.Errorf("type on the terminal: %w", err)
+		}
+		ok := s.screen.wait(shellTime, func(shown []byte) bool {
+			return bytes.Count(shown, []byte("^C")) >= echoed+strings.Count(part, "\x03")
+		})
+		if !ok {
+			return fmt.Errorf("type on the terminal: no echo of ^C after %v", shellTime)
+		}
 	}
 	return nil
 }

@@ -48,6 +48,9 @@ func shellMain() int {
 	}
 	events := json.NewEncoder(conn)
 	p, err := startCommand(c)
+	for _, s := range c.Ignore {
+		signal.Notify(signals, s) // That was for the command, not for us.
+	}
 	if err != nil {
 		events.Encode(shellEvent{Error: err.Error()})
 		return 1
@@ -81,18 +84,24 @@ func startCommand(c Command) (*os.Process, error) {
 	for _, s := range c.Ignore {
 		signal.Ignore(s)
 	}
-	runtime.LockOSThread() // A child gets the mask of the thread that starts it.
-	defer runtime.UnlockOSThread()
-	mask := signalSet(c.Block)
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &mask, nil); err != nil {
-		return nil, fmt.Errorf("block signals: %w", err)
-	}
-	defer unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil)
 	attr := &syscall.SysProcAttr{}
 	if c.Way == Job {
 		attr.Setpgid, attr.Foreground, attr.Ctty = true, true, 0
 	}
-	return os.StartProcess(c.Args[0], c.Args, &os.ProcAttr{Dir: c.Dir, Files: list, Sys: attr})
+	return startBlocked(c.Block, c.Args, &os.ProcAttr{Dir: c.Dir, Files: list, Sys: attr})
+}
+
+// startBlocked starts a program with these signals blocked, and no others.
+func startBlocked(list []syscall.Signal, args []string, attr *os.ProcAttr) (*os.Process, error) {
+	runtime.LockOSThread() // A child gets the mask of the thread that starts it.
+	defer runtime.UnlockOSThread()
+	mask := signalSet(list)
+	var old unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &mask, &old); err != nil {
+		return nil, fmt.Errorf("block signals: %w", err)
+	}
+	defer unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
+	return os.StartProcess(args[0], args, attr)
 }
 
 // takeTerminal makes the shell's process group the foreground one again.

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -43,6 +42,9 @@ func openTerminal() (master, terminal *os.File, name string, err error) {
 	}
 	return os.NewFile(uintptr(fd), "/dev/ptmx"), terminal, name, nil
 }
+
+// enough is how much is kept of what a program says that never stops.
+const enough = 1 << 20
 
 // A collector keeps what can be read from a terminal's master or a pipe.
 type collector struct {
@@ -81,7 +83,7 @@ func (c *collector) read() (more bool) {
 		if err == unix.EAGAIN || err == unix.EINTR {
 			return false // raw.Read waits and calls us again.
 		}
-		if n > 0 && len(c.text) < 1<<20 { // One that never stops talking is read, not kept.
+		if n > 0 && len(c.text) < enough { // The rest is read, and not kept.
 			c.text = append(c.text, buf[:n]...)
 		}
 		more = n > 0 // 0: a pipe's end. EIO from a master: the terminal is hung up.
@@ -98,10 +100,10 @@ func (c *collector) read() (more bool) {
 }
 
 // written returns all that was written to a pipe before.
-func (c *collector) written() string {
+func (c *collector) written() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.over {
+	for !c.over && len(c.text) < enough {
 		waiting := 0
 		c.raw.Control(func(fd uintptr) { waiting, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
 		if waiting == 0 {
@@ -109,7 +111,7 @@ func (c *collector) written() string {
 		}
 		c.more.Wait()
 	}
-	return string(c.text)
+	return bytes.Clone(c.text)
 }
 
 // ended says whether nobody has the pipe's write end open any more: the kernel
@@ -129,16 +131,16 @@ func (c *collector) ended() (bool, error) {
 // shown returns all that was written to a terminal before, with a terminal's line ends as
 // "\n". The kernel carries it from a terminal to its master in the background,
 // but in order: so a mark is written behind it, and the mark is waited for.
-func (c *collector) shown(terminal *os.File) string {
+func (c *collector) shown(terminal *os.File) []byte {
 	mark := []byte("\x00lab\x00")
 	_, err := terminal.Write(mark)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for err == nil && !c.over && len(c.text) < 1<<20 && !bytes.Contains(c.text, mark) {
+	for err == nil && !c.over && len(c.text) < enough && !bytes.Contains(c.text, mark) {
 		c.more.Wait()
 	}
 	c.text = bytes.ReplaceAll(c.text, mark, nil)
-	return strings.ReplaceAll(string(c.text), "\r\n", "\n")
+	return bytes.ReplaceAll(c.text, []byte("\r\n"), []byte("\n"))
 }
 
 // close closes the file, and returns when it is closed.
