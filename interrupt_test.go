@@ -1,0 +1,98 @@
+//go:build linux
+
+package daemonsteps
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestIsdaemonInterrupted holds that isdaemon leaves nothing, whichever way it is
+// ended in the middle of its work. The command that it has started holds a FIFO
+// open: the end of the FIFO shows that it is gone, and with it each that it started.
+func TestIsdaemonInterrupted(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGKILL} {
+		t.Run(unix.SignalName(sig), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			fifo := filepath.Join(dir, "fifo")
+			if err := unix.Mkfifo(fifo, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var stderr bytes.Buffer
+			cmd := exec.Command("isdaemon", "-timeout", "1h", "sh", "-c",
+				`exec 9>"$0"; setsid -f sh -c 'trap "" TERM INT HUP; echo ready >&9; sleep 1000'; sleep 1000`, fifo)
+			cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+			cmd.Stderr = &stderr
+			// It is no background job of ours: those ignore SIGINT.
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			r, err := os.Open(fifo) // returns when the command opens it
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			r.SetReadDeadline(time.Now().Add(deadline))
+			if _, err := io.ReadFull(r, make([]byte, len("ready\n"))); err != nil {
+				t.Fatalf("wait for the command: %v", err)
+			}
+			if err := cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			cmd.Wait()
+			if rest, err := io.ReadAll(r); err != nil || len(rest) > 0 {
+				t.Errorf("the command holds the FIFO open: %q, %v", rest, err)
+			}
+			if sig == syscall.SIGKILL {
+				if got := cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(); got != sig {
+					t.Errorf("isdaemon ended with %v", cmd.ProcessState)
+				}
+				waitForEmpty(t, dir, fifo)
+				return
+			}
+			want := "isdaemon: judge sh: interrupted; what was started has been ended\n"
+			if cmd.ProcessState.ExitCode() != 2 || stderr.String() != want {
+				t.Errorf("isdaemon ended with %v and said %q", cmd.ProcessState, stderr.String())
+			}
+			if left, _ := filepath.Glob(filepath.Join(dir, "lab-*")); len(left) > 0 {
+				t.Errorf("left: %q", left)
+			}
+		})
+	}
+}
+
+// waitForEmpty waits until nothing but keep is in dir: the guardian of a killed
+// isdaemon cleans up after it. inotify(7) tells of each change.
+func waitForEmpty(t *testing.T, dir, keep string) {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := os.NewFile(uintptr(fd), "inotify")
+	defer events.Close()
+	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_DELETE); err != nil {
+		t.Fatal(err)
+	}
+	events.SetReadDeadline(time.Now().Add(deadline))
+	for {
+		left, _ := filepath.Glob(filepath.Join(dir, "*"))
+		if len(left) == 1 && left[0] == keep {
+			return
+		}
+		if _, err := events.Read(make([]byte, 4096)); err != nil {
+			t.Fatalf("left: %s: %v", strings.Join(left, " "), err)
+		}
+	}
+}
