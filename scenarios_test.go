@@ -615,11 +615,12 @@ var binDir = sync.OnceValue(func() string {
 		}()
 	}
 	wg.Wait()
-	built = dir
+	built = append(built, dir)
 	return dir
 })
 
-var built string
+// built are the directories to remove when all tests are done.
+var built []string
 
 // watched runs the tests, and then looks for what they have left behind.
 type watched struct{ m *testing.M }
@@ -639,8 +640,8 @@ func (w watched) Run() int {
 	os.Setenv("TMPDIR", dir)
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	code := w.m.Run()
-	if built != "" {
-		os.RemoveAll(built)
+	for _, dir := range built {
+		os.RemoveAll(dir)
 	}
 	var found []string
 	// Whatever lost its parent below us has become our child. What ended is no

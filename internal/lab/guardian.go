@@ -80,7 +80,7 @@ func guardianMain() int {
 		defer close(served)
 		serve(conn, map[string]handler{
 			"Hello": handle(g.Hello), "Start": handle(g.Start), "WaitLauncher": handle(g.WaitLauncher),
-			"Output": handle(g.Output), "WaitOutput": handle(g.WaitOutput), "PipesEnded": handle(g.PipesEnded),
+			"Output": handle(g.Output), "WaitOutput": handle(g.WaitOutput), "WaitScreen": handle(g.WaitScreen), "PipesEnded": handle(g.PipesEnded),
 			"StopReading": handle(g.StopReading), "Hangup": handle(g.Hangup), "Type": handle(g.Type),
 			"Live": handle(g.Live), "Ended": handle(g.Ended), "Rest": handle(g.Rest),
 			"Stat": handle(g.Stat), "State": handle(g.State), "Signal": handle(g.Signal),

@@ -4,6 +4,8 @@ package lab
 
 import (
 	"bytes"
+	"regexp"
+	"strings"
 	"time"
 )
 
@@ -12,12 +14,21 @@ type Reading struct {
 	ID      int
 	Text    string
 	Timeout time.Duration
+	From    int // for WaitScreen
 }
 
 // WaitOutput waits until text has come out on the terminal, or with Command.Pipe
 // on standard output.
 func (s *Session) WaitOutput(text string, timeout time.Duration) error {
-	return s.lab.call("WaitOutput", Reading{s.Info.ID, text, timeout}, &Nothing{})
+	return s.lab.call("WaitOutput", Reading{ID: s.Info.ID, Text: text, Timeout: timeout}, &Nothing{})
+}
+
+// WaitScreen waits until what came out from a place on matches a pattern (package
+// regexp), and returns all that has come out so far. Places count the bytes that
+// came before, with line ends as "\n".
+func (s *Session) WaitScreen(from int, pattern string, timeout time.Duration) (string, error) {
+	var text string
+	return text, s.lab.call("WaitScreen", Reading{s.Info.ID, pattern, timeout, from}, &text)
 }
 
 // StopReading closes the pipes that are the command's standard output and error
@@ -37,6 +48,25 @@ func (g *Guardian) WaitOutput(r Reading, _ *Nothing) error {
 	}
 	if !c.wait(r.Timeout, func(b []byte) bool { return bytes.Contains(b, []byte(r.Text)) }) {
 		return g.timeout("no %q in the output after %v", r.Text, r.Timeout)
+	}
+	return nil
+}
+
+func (g *Guardian) WaitScreen(r Reading, reply *string) error {
+	s, err := g.session(r.ID)
+	if err != nil {
+		return err
+	}
+	pattern, err := regexp.Compile(r.Text)
+	if err != nil {
+		return err
+	}
+	found := s.screen.wait(r.Timeout, func(b []byte) bool {
+		*reply = strings.ReplaceAll(string(b), "\r\n", "\n")
+		return len(*reply) >= r.From && pattern.MatchString((*reply)[r.From:])
+	})
+	if !found {
+		return g.timeout("nothing like %q on the terminal after %v, but %q", r.Text, r.Timeout, (*reply)[min(r.From, len(*reply)):])
 	}
 	return nil
 }
