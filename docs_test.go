@@ -61,7 +61,7 @@ func between(t *testing.T, path, name, want string) string {
 // -json prints, and no other, and that a report reads back as it was.
 func TestJSONIsDocumented(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command("isdaemon", "-only", "umask", "-json", binDir()+"/05-signals")
+	cmd := exec.Command("isdaemon", "-only", "umask", "-json", program("05-signals"))
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@
 package daemonsteps
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,7 +56,9 @@ func coverDir() string {
 // TestScenarios runs every scenario of every step, and those of isdaemon. The
 // verbs that a scenario may use stand in testdata/README.md.
 func TestScenarios(t *testing.T) {
-	binDir() // Builds the steps, on nobody's time.
+	for _, step := range steps() { // Builds them, on nobody's time.
+		program(step)
+	}
 	entries, err := os.ReadDir("testdata")
 	if err != nil {
 		t.Fatal(err)
@@ -82,15 +86,14 @@ func setup(env *testscript.Env) error {
 	env.Values["stage"] = st
 	env.Defer(func() {
 		if st.lab != nil {
-			if err := st.lab.Close(); err != nil {
+			if err := giveBack(st.lab, st.init); err != nil {
 				env.T().Fatal("close the lab: ", err)
 			}
 		}
 	})
-	// For the go command, which scenarios run through the verb variant.
 	for _, step := range steps() {
 		n, _ := strconv.Atoi(step[:2])
-		env.Setenv(fmt.Sprintf("step%d", n), filepath.Join(binDir(), step))
+		env.Setenv(fmt.Sprintf("step%d", n), program(step))
 	}
 	env.Setenv("repo", repo())
 	return nil
@@ -145,6 +148,34 @@ var verbs = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"skips":       skips,
 	"evidence":    evidence,
 	"symlinkto":   symlinkTo,
+	"judge":       judge,
+}
+
+// labs are those that a scenario has done with. Another one takes them over, when
+// nothing is left in them.
+var labs = make(chan *lab.Lab, 16)
+
+func takeLab(asInit bool) (*lab.Lab, error) {
+	if !asInit {
+		select {
+		case l := <-labs:
+			return l, nil
+		default:
+		}
+	}
+	return lab.New(lab.Options{Init: asInit})
+}
+
+func giveBack(l *lab.Lab, asInit bool) error {
+	if err := l.Clear(); err != nil || asInit {
+		return errors.Join(err, l.Close())
+	}
+	select {
+	case labs <- l:
+		return nil
+	default:
+		return l.Close()
+	}
 }
 
 func stageOf(ts *testscript.TestScript) *stage { return ts.Value("stage").(*stage) }
@@ -218,7 +249,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	c.Args = append([]string{path}, args[1:]...)
 	if st.lab == nil {
-		st.lab, err = lab.New(lab.Options{Init: st.init})
+		st.lab, err = takeLab(st.init)
 		ts.Check(err)
 	}
 	if st.session != nil { // A second start has nothing of the first about it.
@@ -492,21 +523,25 @@ func variant(ts *testscript.TestScript, neg bool, args []string) {
 		if n := strings.Count(text, from); n != 1 {
 			ts.Fatalf("%s has %q %d times, not once", edit[0], from, n)
 		}
-		changed := ts.MkAbs(fmt.Sprintf("variant-%s", edit[0]))
+		changed := ts.MkAbs("variant-" + edit[0])
 		ts.Check(os.WriteFile(changed, []byte(strings.Replace(text, from, to, 1)), 0o666))
 		replace[path] = changed
 	}
-	overlay := ts.MkAbs("overlay.json")
-	text, err := json.Marshal(map[string]any{"Replace": replace})
+	bin, err := build(step, replace)
 	ts.Check(err)
-	ts.Check(os.WriteFile(overlay, text, 0o666))
-	bin := ts.MkAbs(step + "-variant")
-	ts.Check(build(step, bin, overlay))
 	ts.Setenv("variant", bin)
 }
 
 func unescape(s string) string {
 	return strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(s)
+}
+
+// judge runs isdaemon in this process; exec isdaemon does so in another.
+func judge(ts *testscript.TestScript, neg bool, args []string) {
+	status := isdaemon.Main(args, ts.Stdout(), ts.Stderr())
+	if (status != 0) != neg {
+		ts.Fatalf("isdaemon ended with status %d", status)
+	}
 }
 
 // report reads what isdaemon -json has printed last.
@@ -582,42 +617,101 @@ var steps = sync.OnceValue(func() []string {
 	return names
 })
 
-// build builds a step into the file bin. go run keeps a linked program in the
-// build cache, where go build would link it anew each time; -exec has it copied
-// instead of run.
-func build(step, bin, overlay string) error {
-	args := []string{"run", "-exec", "cp"}
-	if overlay != "" {
-		args = append(args, "-overlay", overlay)
+// build returns the path of a step's program, built with some files replaced.
+//
+// Building is most of what these tests would do, and nearly always of the same. So
+// what was built is kept, as the go command keeps what it compiles: in bin/tests,
+// which make clean removes, by a hash of all that went into it.
+func build(step string, replace map[string]string) (string, error) {
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
 	}
-	cmd := exec.Command("go", append(args, "./steps/"+step, bin)...)
-	cmd.Dir = repo()
+	sources, err := filepath.Glob(filepath.Join(repo(), "steps", step, "*"))
+	if err != nil {
+		return "", err
+	}
+	for i, path := range sources {
+		if to, ok := replace[path]; ok {
+			sources[i] = to
+		}
+	}
+	sources = append(sources, filepath.Join(repo(), "go.mod"), filepath.Join(repo(), "go.sum"))
+	return kept(step, sources, func(bin, tmp string) error {
+		file := filepath.Join(tmp, "overlay.json")
+		if err := os.WriteFile(file, overlay, 0o666); err != nil {
+			return err
+		}
+		return goBuild(repo(), "-overlay", file, "-o", bin, "./steps/"+step)
+	})
+}
+
+func goBuild(dir string, args ...string) error {
+	cmd := exec.Command("go", append([]string{"build", "-buildvcs=false"}, args...)...)
+	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s: %w\n%s", step, err, out)
+		return fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
 	}
 	return nil
 }
 
-// binDir returns the directory with the built steps. The first call builds them.
-var binDir = sync.OnceValue(func() string {
+// kept returns bin/tests/HASH/name, where the hash is that of the sources. make
+// makes it if it is not there.
+func kept(name string, sources []string, make func(path, tmp string) error) (string, error) {
+	hash := sha256.New()
+	fmt.Fprintln(hash, runtime.Version(), runtime.GOARCH, os.Getenv("GOFLAGS"), os.Getenv("CGO_ENABLED"))
+	for _, path := range sources {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(hash, filepath.Base(path), len(text))
+		hash.Write(text)
+	}
+	dir := filepath.Join(keepDir(), fmt.Sprintf("%x", hash.Sum(nil)[:8]))
+	if _, err := os.Stat(dir); err == nil {
+		return filepath.Join(dir, name), nil
+	}
+	// Two may make the same at once. A rename puts the whole of one there.
+	tmp, err := os.MkdirTemp(keepDir(), "tmp-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return "", err
+	}
+	if err := make(filepath.Join(tmp, name), tmp); err != nil {
+		return "", err
+	}
+	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.ENOTEMPTY) {
+		return "", err
+	}
+	return filepath.Join(dir, name), nil
+}
+
+// keepDir is bin/tests, or another place for this run if it cannot be written.
+var keepDir = sync.OnceValue(func() string {
+	dir := filepath.Join(repo(), "bin", "tests")
+	if err := os.MkdirAll(dir, 0o755); err == nil && unix.Access(dir, unix.W_OK) == nil {
+		return dir
+	}
 	dir, err := os.MkdirTemp("", "daemonsteps-bin-")
 	if err != nil {
 		panic(err)
 	}
-	var wg sync.WaitGroup
-	for _, step := range steps() {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			if err := build(step, filepath.Join(dir, step), ""); err != nil {
-				panic(err)
-			}
-		}()
-	}
-	wg.Wait()
 	built = append(built, dir)
 	return dir
 })
+
+// program returns the path of a built step.
+func program(step string) string {
+	path, err := build(step, nil)
+	if err != nil {
+		panic(err)
+	}
+	return path
+}
 
 // built are the directories to remove when all tests are done.
 var built []string
@@ -640,6 +734,13 @@ func (w watched) Run() int {
 	os.Setenv("TMPDIR", dir)
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	code := w.m.Run()
+	close(labs)
+	for l := range labs {
+		if err := l.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "FAIL: close a lab:", err)
+			code = 1
+		}
+	}
 	for _, dir := range built {
 		os.RemoveAll(dir)
 	}

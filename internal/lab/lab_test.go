@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -330,9 +331,11 @@ func roleChildren(args []string) int {
 // helper makes a process that is not one of a Lab. It is gone at the test's end.
 func helper(t *testing.T, args []string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(args[0], args[1:]...)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*long)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stderr = os.Stderr
 	t.Cleanup(func() {
+		cancel()
 		if cmd.Process != nil && cmd.ProcessState == nil {
 			cmd.Process.Kill()
 			cmd.Wait()

@@ -19,16 +19,22 @@ import (
 // between, none can have woken another, and nothing is under way.
 func (g *Guardian) Rest(t Timed, reply *[]int) error {
 	deadline := time.Now().Add(t.Timeout)
-	pause := 100 * time.Microsecond
+	pause := time.Millisecond
+	var known []proc.Stat
 	for {
-		first, whole := g.tree()
-		before, quiet := look(first)
-		if quiet && whole {
-			second, whole := g.tree()
-			if after, quiet := look(second); quiet && whole && maps.Equal(before, after) {
-				*reply = pids(second)
-				return nil
+		// A look at those that were there is cheap, and nearly always enough to see
+		// that it is too early.
+		if !busy(known) {
+			first, whole := g.tree()
+			before, quiet := look(first)
+			if quiet && whole {
+				second, whole := g.tree()
+				if after, quiet := look(second); quiet && whole && maps.Equal(before, after) {
+					*reply = pids(second)
+					return nil
+				}
 			}
+			known = first
 		}
 		if time.Now().After(deadline) {
 			return g.timeout("the processes have not come to rest after %v", t.Timeout)
@@ -37,6 +43,19 @@ func (g *Guardian) Rest(t Timed, reply *[]int) error {
 		time.Sleep(pause)
 		pause = min(2*pause, 5*time.Millisecond)
 	}
+}
+
+// busy says whether one of these has a thread that runs, or is ready to.
+func busy(known []proc.Stat) bool {
+	for _, st := range known {
+		threads, _ := proc.Threads(st.PID) // One that is gone has none.
+		for _, th := range threads {
+			if th.State == "R" || th.State == "D" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // look returns the count of context switches of every thread, and whether all

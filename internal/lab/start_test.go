@@ -265,7 +265,7 @@ func TestOutput(t *testing.T) {
 	for i := range lines {
 		fmt.Fprintf(&all, "%049d\n", i)
 	}
-	for _, way := range ways {
+	for _, way := range []Way{Job, Direct} {
 		for _, pipe := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s,pipe=%v", way, pipe), func(t *testing.T) {
 				t.Parallel()
@@ -348,7 +348,7 @@ func TestCannotStart(t *testing.T) {
 	if err := os.WriteFile(file, []byte("no program"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, way := range ways {
+	for _, way := range []Way{Job, Direct} {
 		for _, c := range []struct {
 			command Command
 			says    []string

@@ -30,7 +30,7 @@ func children(pid int) ([]int, error) {
 	// Every thread can start children, and the kernel lists them by thread.
 	for _, tid := range tids {
 		path := pidPath(pid, "task", strconv.Itoa(tid), "children")
-		text, err := os.ReadFile(path)
+		text, err := readFile(path, nil)
 		if gone(err) {
 			// Has the thread ended, or is this a kernel without
 			// CONFIG_PROC_CHILDREN?

@@ -123,7 +123,7 @@ func readFD(pid, n int) (FD, error) {
 
 // readFlags returns the octal number in the line "flags:" of a file in fdinfo.
 func readFlags(path string) (int, error) {
-	text, err := os.ReadFile(path)
+	text, err := readFile(path, nil)
 	if err != nil {
 		return 0, err
 	}

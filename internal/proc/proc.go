@@ -157,7 +157,7 @@ func (p *Process) readBlocked() error {
 }
 
 func (p *Process) readCmdline() error {
-	text, err := os.ReadFile(pidPath(p.PID, "cmdline"))
+	text, err := readFile(pidPath(p.PID, "cmdline"), nil)
 	if err != nil {
 		return err
 	}
@@ -192,26 +192,4 @@ func goneError(pid int, err error) error {
 		return fmt.Errorf("pid %d: %w: %w", pid, ErrGone, err)
 	}
 	return err
-}
-
-// numbersIn returns the names in a directory that are numbers, sorted.
-// In /proc these are processes, threads and file descriptors.
-func numbersIn(dir string) ([]int, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return nil, err
-	}
-	numbers := make([]int, 0, len(names))
-	for _, name := range names {
-		if n, err := strconv.Atoi(name); err == nil {
-			numbers = append(numbers, n)
-		}
-	}
-	slices.Sort(numbers)
-	return numbers, nil
 }

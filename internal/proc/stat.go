@@ -5,7 +5,6 @@ package proc
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 )
@@ -41,7 +40,7 @@ func (s Stat) kernelThread() bool { return s.Flags&pfKernelThread != 0 }
 // ReadStat reads only /proc/PID/stat.
 func ReadStat(pid int) (Stat, error) {
 	path := pidPath(pid, "stat")
-	text, err := os.ReadFile(path)
+	text, err := readFile(path, nil)
 	if err != nil {
 		return Stat{PID: pid}, goneError(pid, err)
 	}

@@ -5,7 +5,6 @@ package proc
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 )
@@ -15,7 +14,7 @@ var errNoLine = errors.New("no such line")
 // readStatus reads /proc/PID/status, see proc_pid_status(5).
 func (p *Process) readStatus() error {
 	path := pidPath(p.PID, "status")
-	text, err := os.ReadFile(path)
+	text, err := readFile(path, nil)
 	if err != nil {
 		return err
 	}

@@ -6,10 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strconv"
-
-	"golang.org/x/sys/unix"
 )
 
 // Thread is one thread as /proc/PID/task/TID/status shows it.
@@ -100,27 +97,4 @@ func parseThread(text []byte) (Thread, error) {
 		return Thread{}, fmt.Errorf("%d of the 6 lines about state, signals and switches", found)
 	}
 	return t, nil
-}
-
-// readFile appends a file to buf. It is os.ReadFile without a new buffer and
-// without a new os.File for every file.
-func readFile(path string, buf []byte) ([]byte, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return buf, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	defer unix.Close(fd)
-	for {
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)] // makes room
-		}
-		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
-		if err != nil {
-			return buf, &fs.PathError{Op: "read", Path: path, Err: err}
-		}
-		if n == 0 {
-			return buf, nil
-		}
-		buf = buf[:len(buf)+n]
-	}
 }
