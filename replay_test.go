@@ -21,6 +21,11 @@ import (
 // comes out with what the document shows. docs/README.md tells readers the rules.
 func TestReplay(t *testing.T) {
 	t.Parallel()
+	for _, tool := range []string{"ps", "make"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("the documents' commands need %s(1), which is not installed", tool)
+		}
+	}
 	for _, path := range documents(t) {
 		blocks := slices.DeleteFunc(readDoc(t, path).blocks, func(b block) bool { return b.kind != "console" })
 		if len(blocks) == 0 {

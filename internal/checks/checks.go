@@ -105,7 +105,7 @@ func judgeBackground(f *facts) (Verdict, string) {
 	case !j.exit.OK():
 		return Fail, fmt.Sprintf("%s lives on, but the command ended with %v", name(j.daemon), j.exit)
 	}
-	evidence := fmt.Sprintf("the command ended with status 0; %s lives on", name(j.daemon))
+	evidence := fmt.Sprintf("status 0, and %s lives on", name(j.daemon))
 	if n := len(j.live) - 1; n > 0 {
 		evidence += fmt.Sprintf(", and %d more", n)
 	}

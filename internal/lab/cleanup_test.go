@@ -118,7 +118,7 @@ func roleForker([]string) int {
 	for range 100 {
 		os.StartProcess(sleep[0], sleep, &os.ProcAttr{Sys: &syscall.SysProcAttr{Setsid: true}})
 	}
-	syscall.Pause()
+	sleepForEver()
 	return 0
 }
 
@@ -131,7 +131,7 @@ func roleReaper([]string) int {
 	if err := cmd.Run(); err != nil {
 		return 1
 	}
-	syscall.Pause()
+	sleepForEver()
 	return 0
 }
 
@@ -144,7 +144,6 @@ func TestCloseMeanwhile(t *testing.T) {
 	go func() { _, err := s.Wait(time.Hour); errs <- err }()
 	go func() { _, err := l.WaitExit(s.Info.Launcher, time.Hour); errs <- err }()
 	go func() { _, err := l.WaitExit(s.Info.Leader, time.Hour); errs <- err }()
-	rest(t, l)
 	closed := make(chan error, 2)
 	for range 2 {
 		go func() { closed <- l.Close() }()
@@ -280,7 +279,7 @@ func roleLab(args []string) int {
 			_, err := s.Wait(time.Hour)
 			return err
 		}
-		syscall.Pause()
+		sleepForEver()
 		return nil
 	}()
 	if err != nil {

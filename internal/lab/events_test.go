@@ -363,7 +363,7 @@ func TestMainThreadEnded(t *testing.T) {
 func init() { runtime.LockOSThread() } // main runs on the main thread, for roleHeadless
 
 func roleHeadless([]string) int {
-	go syscall.Pause()
+	go sleepForEver()
 	syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0) // of this thread, see exit(2)
 	return 1
 }

@@ -40,9 +40,14 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	flag.Parse()
 	if dir := flag.Lookup("test.gocoverdir"); testing.CoverMode() != "" && dir.Value.String() != "" {
-		// Guardian and shell write their counters there as well, and the
-		// testing package adds up all that it finds.
+		// Guardian and shell write their counters there as well, and the testing
+		// package adds up all that it finds. go test has set this; who runs the
+		// test binary by hand has not.
 		os.Setenv("GOCOVERDIR", dir.Value.String())
+	}
+	if os.Getenv("GORACE") == "" {
+		// With -race every process waits a second before it exits, if not told so.
+		os.Setenv("GORACE", "atexit_sleep_ms=0")
 	}
 	tmp, err := os.MkdirTemp("", "labtest-")
 	if err != nil {
@@ -316,7 +321,7 @@ func roleChildren(args []string) int {
 		case "sibling": // the child's parent is our own parent
 			attr.Cloneflags = syscall.CLONE_PARENT
 		case "stay":
-			syscall.Pause()
+			sleepForEver()
 		}
 		p, err := os.StartProcess(sleep[0], sleep, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: attr})
 		if err != nil {
@@ -326,6 +331,13 @@ func roleChildren(args []string) int {
 		fmt.Println(p.Pid)
 	}
 	return 0
+}
+
+// sleepForEver does not end of a signal that is handled, as pause(2) does.
+func sleepForEver() {
+	for {
+		syscall.Pause()
+	}
 }
 
 // helper makes a process that is not one of a Lab. It is gone at the test's end.

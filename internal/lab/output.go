@@ -88,7 +88,11 @@ func (c *collector) wait(timeout time.Duration, asked func([]byte) bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	deadline := time.Now().Add(timeout)
-	wake := time.AfterFunc(timeout, c.more.Broadcast)
+	wake := time.AfterFunc(timeout, func() {
+		c.mu.Lock() // Not between our look at the clock and our Wait: it would be lost.
+		defer c.mu.Unlock()
+		c.more.Broadcast()
+	})
 	defer wake.Stop()
 	for !asked(c.text) {
 		if c.over || !time.Now().Before(deadline) {

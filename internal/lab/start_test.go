@@ -293,6 +293,17 @@ func TestOutput(t *testing.T) {
 	}
 }
 
+// Bytes that are no text come out as they are.
+func TestOutputBytes(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, Options{})
+	for _, pipe := range []bool{false, true} {
+		s := start(t, l, Command{Args: sh(`printf '\377\000\033x'`), Pipe: pipe})
+		want(t, "exit", wait(t, s), Exit{})
+		want(t, "output", output(t, s), "\xff\x00\x1bx")
+	}
+}
+
 // Output returns also when there is always more of it.
 func TestEndlessOutput(t *testing.T) {
 	t.Parallel()
@@ -339,6 +350,73 @@ func TestPipesEnded(t *testing.T) {
 	s := start(t, l, Command{Args: sleep})
 	_, err := s.PipesEnded()
 	wantError(t, "PipesEnded without pipes", err, "no pipes")
+}
+
+func TestWaitOutput(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, Options{})
+	for _, pipe := range []bool{false, true} {
+		s := start(t, l, Command{Args: sh("echo ready; read x; echo got $x; exec sleep 1000"), Pipe: pipe})
+		for _, text := range []string{"ready", "got it"} {
+			if err := s.WaitOutput(text, long); err != nil {
+				t.Fatal(err)
+			}
+			if text == "ready" {
+				if err := s.Type("it\n"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for range 20 {
+			err := s.WaitOutput("nothing", time.Millisecond)
+			if !errors.Is(err, ErrTimeout) {
+				t.Errorf("it is not ErrTimeout: %v", err)
+			}
+			wantError(t, "WaitOutput", err, `no "nothing" in the output after 1ms`, fmt.Sprintf("pid %d", s.Info.Launcher))
+		}
+		if err := s.Hangup(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWaitScreen(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, Options{})
+	s := start(t, l, Command{Args: sh("echo 1 ready; read x; echo 2 ready; exec sleep 1000")})
+	text, err := s.WaitScreen(0, `\d ready\n`, long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, "text", text, "1 ready\n")
+	if err := s.Type("\n"); err != nil {
+		t.Fatal(err)
+	}
+	text, err = s.WaitScreen(len(text), `\d ready\n`, long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, "text", text, "1 ready\n\n2 ready\n")
+	_, err = s.WaitScreen(len(text), "ready", time.Millisecond)
+	if !errors.Is(err, ErrTimeout) {
+		t.Errorf("it is not ErrTimeout: %v", err)
+	}
+	wantError(t, "WaitScreen", err, `nothing like "ready"`)
+	_, err = s.WaitScreen(0, "(", long)
+	wantError(t, "WaitScreen", err, "missing closing")
+}
+
+func TestStopReading(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, Options{})
+	s := start(t, l, Command{Args: []string{"/usr/bin/yes"}, Pipe: true})
+	if err := s.WaitOutput("y", long); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.StopReading(); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "exit", wait(t, s), Exit{Signal: syscall.SIGPIPE})
 }
 
 func TestCannotStart(t *testing.T) {
