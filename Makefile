@@ -10,6 +10,11 @@ step = $(or $(firstword $(filter $1-% 0$1-%,$(STEPS))),$(error no step "$1"; the
 # $(call number,03-close-fds) is 3.
 number = $(patsubst 0%,%,$(firstword $(subst -, ,$1)))
 
+EXERCISES := $(sort $(notdir $(wildcard exercises/[0-9]*)))
+exercise = $(or $(firstword $(filter $1-% 0$1-%,$(EXERCISES))),$(error no exercise "$1"; the exercises are $(EXERCISES)))
+# $(call mend,03-close-fds) is the file to change in it: launch.go.
+mend = $(notdir $(basename $(wildcard exercises/testdata/answers/$1/*.go.txt)))
+
 .PHONY: help stop check test race lint stress cover clean FORCE
 
 help: ## this list
@@ -43,6 +48,17 @@ check: FORCE ## judge a program as a daemon: PROG="./my-daemon -x" STEP=3
 	$(if $(PROG),,$(error check needs PROG, and may have STEP: make check PROG="./my-daemon -x" STEP=3))
 	@$(GO) build -buildvcs=false -o bin/ ./cmd/isdaemon
 	@bin/isdaemon $(if $(STEP),-through $(call number,$(call step,$(STEP)))) -- $(PROG)
+
+exercise%: FORCE ## judge exercise N, and say whether it is solved
+	@this=$(call exercise,$*); \
+	$(GO) build -buildvcs=false -o bin/exercises/ ./exercises/$$this && \
+	$(GO) build -buildvcs=false -o bin/ ./cmd/isdaemon || exit; \
+	bin/isdaemon -through $(call number,$(call exercise,$*)) -- bin/exercises/$(call exercise,$*) || { \
+		status=$$?; \
+		echo 'exercise $(call number,$(call exercise,$*)) is not solved yet: mend exercises/$(call exercise,$*)/$(call mend,$(call exercise,$*))'; \
+		exit $$status; \
+	}; \
+	echo 'exercise $(call number,$(call exercise,$*)) is solved'
 
 test: ## run all tests
 	@$(GO) test ./...

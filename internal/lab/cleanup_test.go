@@ -123,11 +123,15 @@ func roleForker([]string) int {
 }
 
 // roleReaper becomes a child subreaper, as the guardian is, with orphans.
-func roleReaper([]string) int {
+func roleReaper(args []string) int {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 1
 	}
-	cmd := exec.Command("/bin/sh", "-c", "setsid sleep 1000 & setsid sleep 1000 & sleep 1000 &")
+	script := "setsid sleep 1000 & setsid sleep 1000 & sleep 1000 &"
+	if len(args) > 0 {
+		script = args[0]
+	}
+	cmd := exec.Command("/bin/sh", "-c", script)
 	if err := cmd.Run(); err != nil {
 		return 1
 	}

@@ -255,66 +255,27 @@ func (g *Guardian) shells() map[int]bool {
 	return own
 }
 
-// tree returns all live descendants but the Lab's shells, the oldest first.
-//
-// An orphan becomes our child before its parent is seen to be dead. So if a process
-// ended while we went through the tree, and we missed its children, then we have
-// got a child more. The tree is whole if we have not.
-func (g *Guardian) tree() (live []proc.Stat, whole bool) {
-	own := g.shells()
-	ours, _ := proc.Children(os.Getpid())
-	queue := slices.Clone(ours)
-	for len(queue) > 0 {
-		pid := queue[0]
-		queue = queue[1:]
-		st, err := proc.ReadStat(pid)
-		if err != nil || dead(st) {
-			continue
+func oldestFirst(pids []int) {
+	start := map[int]uint64{}
+	for _, pid := range pids {
+		if st, err := proc.ReadStat(pid); err == nil {
+			start[pid] = st.Start
 		}
-		if !own[pid] {
-			live = append(live, st)
-		}
-		children, _ := proc.Children(pid) // A process that is gone has none.
-		queue = append(queue, children...)
 	}
-	now, _ := proc.Children(os.Getpid())
-	oldestFirst(live)
-	return live, slices.Equal(ours, now)
-}
-
-// dead says whether a process has ended. The main thread alone tells nothing: it
-// may have ended while other threads go on, or are about to end.
-func dead(st proc.Stat) bool {
-	if st.State != "Z" && st.State != "X" {
-		return false
-	}
-	threads, err := proc.Threads(st.PID)
-	return err != nil || len(threads) == 1
-}
-
-func oldestFirst(list []proc.Stat) {
-	slices.SortFunc(list, func(a, b proc.Stat) int {
-		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
+	slices.SortFunc(pids, func(a, b int) int {
+		return cmp.Or(cmp.Compare(start[a], start[b]), cmp.Compare(a, b))
 	})
 }
 
-func pids(stats []proc.Stat) []int {
-	var list []int
-	for _, st := range stats {
-		list = append(list, st.PID)
-	}
-	return list
-}
-
 func (g *Guardian) Live(_ Nothing, reply *[]int) error {
-	live, whole := g.tree()
+	l := g.look()
 	for range 100 { // Enough for all but one that starts itself for ever.
-		if whole {
+		if l.whole {
 			break
 		}
-		live, whole = g.tree()
+		l = g.look()
 	}
-	*reply = pids(live)
+	*reply = l.live
 	return nil
 }
 
@@ -331,19 +292,19 @@ func (g *Guardian) Ended(_ Nothing, reply *[]Orphan) error {
 		}
 	}
 	g.mu.Unlock()
-	var zombies []proc.Stat
+	var zombies []int
 	for _, pid := range children {
-		if st, err := proc.ReadStat(pid); err == nil && dead(st) && !known[pid] {
-			zombies = append(zombies, st)
+		if threads, _, err := proc.Glance(pid); err == nil && dead(threads) && !known[pid] {
+			zombies = append(zombies, pid)
 		}
 	}
 	oldestFirst(zombies)
-	for _, st := range zombies {
-		exit, err := g.waitExit(st.PID, shellTime)
+	for _, pid := range zombies {
+		exit, err := g.waitExit(pid, shellTime)
 		if err != nil {
 			return err
 		}
-		*reply = append(*reply, Orphan{st.PID, exit})
+		*reply = append(*reply, Orphan{pid, exit})
 	}
 	return nil
 }
@@ -357,11 +318,14 @@ func (g *Guardian) Stat(pid int, reply *proc.Stat) (err error) {
 func (g *Guardian) timeout(format string, args ...any) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, format, args...)
-	live, _ := g.tree()
-	for i, st := range live {
+	for i, pid := range g.look().live {
 		if i == 10 {
 			b.WriteString("; and more")
 			break
+		}
+		st, err := proc.ReadStat(pid)
+		if err != nil {
+			continue
 		}
 		fmt.Fprintf(&b, "; pid %d (%s) state %s ppid %d sid %d", st.PID, st.Comm, st.State, st.PPID, st.SID)
 	}
@@ -579,20 +543,18 @@ func (g *Guardian) endAll() error {
 				return fmt.Errorf("end process %d: %w", pid, err)
 			}
 		}
-		options := 0
-		if len(children) == 0 {
-			options = unix.WNOHANG // The list may have missed one, which lives then.
+		// They end, each as soon as it can. What they leave comes with the next list.
+		for _, pid := range children {
+			for err = unix.EINTR; err == unix.EINTR; {
+				_, err = unix.Wait4(pid, nil, unix.WALL, nil)
+			}
+			if err != nil && err != unix.ECHILD {
+				return fmt.Errorf("wait for process %d: %w", pid, err)
+			}
 		}
-		for ; ; options = unix.WNOHANG { // Wait for one, then take what is there.
-			pid, err := unix.Wait4(-1, nil, options|unix.WALL, nil)
-			if err == unix.ECHILD {
+		if len(children) == 0 { // The list may have missed one. wait(2) does not.
+			if _, err := unix.Wait4(-1, nil, unix.WALL|unix.WNOHANG, nil); err == unix.ECHILD {
 				return nil
-			}
-			if err != nil && err != unix.EINTR {
-				return fmt.Errorf("wait for the guardian's children: %w", err)
-			}
-			if pid <= 0 {
-				break
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -48,6 +49,13 @@ func run(m *testing.M) int {
 	if os.Getenv("GORACE") == "" {
 		// With -race every process waits a second before it exits, if not told so.
 		os.Setenv("GORACE", "atexit_sleep_ms=0")
+	}
+	// What we were started to ignore (a shell's background job ignores SIGINT) is
+	// at its default action in what we start: a signal that is handled here is.
+	for _, sig := range []os.Signal{hup, intr} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal), sig)
+		}
 	}
 	tmp, err := os.MkdirTemp("", "labtest-")
 	if err != nil {

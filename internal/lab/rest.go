@@ -4,6 +4,8 @@ package lab
 
 import (
 	"maps"
+	"os"
+	"slices"
 	"time"
 
 	"daemonsteps/internal/proc"
@@ -20,21 +22,18 @@ import (
 func (g *Guardian) Rest(t Timed, reply *[]int) error {
 	deadline := time.Now().Add(t.Timeout)
 	pause := time.Millisecond
-	var known []proc.Stat
+	var first look
 	for {
-		// A look at those that were there is cheap, and nearly always enough to see
-		// that it is too early.
-		if !busy(known) {
-			first, whole := g.tree()
-			before, quiet := look(first)
-			if quiet && whole {
-				second, whole := g.tree()
-				if after, quiet := look(second); quiet && whole && maps.Equal(before, after) {
-					*reply = pids(second)
+		// A glance at the first of them is cheap, and nearly always enough to see that
+		// it is too early.
+		if !busy(first.live) {
+			if first = g.look(); first.quiet && first.whole {
+				second := g.look()
+				if second.quiet && second.whole && maps.Equal(first.switches, second.switches) {
+					*reply = second.live
 					return nil
 				}
 			}
-			known = first
 		}
 		if time.Now().After(deadline) {
 			return g.timeout("the processes have not come to rest after %v", t.Timeout)
@@ -45,40 +44,74 @@ func (g *Guardian) Rest(t Timed, reply *[]int) error {
 	}
 }
 
-// busy says whether one of these has a thread that runs, or is ready to.
-func busy(known []proc.Stat) bool {
-	for _, st := range known {
-		threads, _ := proc.Threads(st.PID) // One that is gone has none.
-		for _, th := range threads {
-			if th.State == "R" || th.State == "D" {
-				return true
+// busy says whether the first of these has a thread that runs, or is ready to.
+func busy(live []int) bool {
+	if len(live) == 0 {
+		return false
+	}
+	threads, _ := proc.Threads(live[0]) // One that is gone has none.
+	return slices.ContainsFunc(threads, func(th proc.Thread) bool { return th.State == "R" || th.State == "D" })
+}
+
+// A look is what one look at all live processes of the Lab shows.
+type look struct {
+	live     []int          // without the Lab's shells: orphans first, and of these the oldest
+	switches map[int]uint64 // context switches of every thread
+	quiet    bool           // all threads are at rest
+	whole    bool           // nobody can have been missed
+}
+
+// look looks at all that descends from the guardian.
+//
+// An orphan becomes our child before its parent is seen to be dead. So if a process
+// ended while we went through the tree, and we missed its children, then we have
+// got a child more. The look is whole if we have not.
+func (g *Guardian) look() look {
+	l := look{switches: map[int]uint64{}, quiet: true}
+	own := g.shells()
+	ours, _ := proc.Children(os.Getpid())
+	level := slices.Clone(ours)
+	oldestFirst(level)
+	for len(level) > 0 {
+		var below []int
+		for _, pid := range level {
+			threads, children, err := proc.Glance(pid)
+			if err != nil { // It has gone; what it leaves behind comes to us.
+				l.quiet = false
+				continue
+			}
+			if dead(threads) {
+				continue
+			}
+			below = append(below, children...)
+			if own[pid] {
+				continue
+			}
+			l.live = append(l.live, pid)
+			for _, th := range threads {
+				l.switches[th.TID] = th.Switches
+				l.quiet = l.quiet && atRest(th)
 			}
 		}
+		level = below
+	}
+	now, _ := proc.Children(os.Getpid())
+	l.whole = slices.Equal(ours, now)
+	return l
+}
+
+func atRest(th proc.Thread) bool {
+	switch th.State {
+	case "S": // asleep; but a signal may be on its way
+		return th.Pending&^th.Blocked == 0
+	case "T", "t", "Z", "X": // stopped, or ended
+		return true
 	}
 	return false
 }
 
-// look returns the count of context switches of every thread, and whether all
-// are at rest.
-func look(live []proc.Stat) (switches map[int]uint64, quiet bool) {
-	switches = map[int]uint64{}
-	for _, st := range live {
-		threads, err := proc.Threads(st.PID)
-		if err != nil {
-			return nil, false
-		}
-		for _, th := range threads {
-			switches[th.TID] = th.Switches
-			switch th.State {
-			case "S": // asleep; but a signal may be on its way
-				if th.Pending&^th.Blocked != 0 {
-					return nil, false
-				}
-			case "T", "t", "Z", "X": // stopped, or ended
-			default:
-				return nil, false
-			}
-		}
-	}
-	return switches, true
+// dead says whether a process has ended. The main thread alone tells nothing: it
+// may have ended while other threads go on, or are about to end.
+func dead(threads []proc.Thread) bool {
+	return len(threads) == 1 && (threads[0].State == "Z" || threads[0].State == "X")
 }

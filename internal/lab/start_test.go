@@ -293,6 +293,27 @@ func TestOutput(t *testing.T) {
 	}
 }
 
+// When Output returns, all that was written before is in it.
+func TestOutputIsDone(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, Options{})
+	for _, pipe := range []bool{false, true} {
+		s := start(t, l, Command{Args: sleep, Pipe: pipe})
+		path := fmt.Sprintf("/proc/%d/fd/1", s.Info.Launcher)
+		out, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOCTTY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
+		for i := range 200 {
+			fmt.Fprintf(out, "\n<%d>", i)
+			if all := output(t, s); !strings.HasSuffix(all, fmt.Sprintf("\n<%d>", i)) {
+				t.Fatalf("output %d, pipe=%v, ends %q", i, pipe, all[max(0, len(all)-20):])
+			}
+		}
+	}
+}
+
 // Bytes that are no text come out as they are.
 func TestOutputBytes(t *testing.T) {
 	t.Parallel()
@@ -309,7 +330,7 @@ func TestEndlessOutput(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, Options{})
 	for _, pipe := range []bool{false, true} {
-		s := start(t, l, Command{Args: []string{"/usr/bin/yes"}, Pipe: pipe})
+		s := start(t, l, Command{Args: sh("cat /dev/zero & exec cat /dev/zero"), Pipe: pipe})
 		for range 3 {
 			output(t, s)
 		}

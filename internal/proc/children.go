@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,29 +28,42 @@ func children(pid int) ([]int, error) {
 	}
 	// Every thread can start children, and the kernel lists them by thread.
 	for _, tid := range tids {
-		path := pidPath(pid, "task", strconv.Itoa(tid), "children")
-		text, err := readFile(path, nil)
-		if gone(err) {
-			// Has the thread ended, or is this a kernel without
-			// CONFIG_PROC_CHILDREN?
-			if _, err := os.Stat(filepath.Dir(path)); err == nil {
-				return childrenByScan(pid)
-			}
-			continue
-		}
+		more, ok, err := childrenOfThread(pid, tid)
 		if err != nil {
 			return pids, err
 		}
-		for _, word := range strings.Fields(string(text)) {
-			child, err := strconv.Atoi(word)
-			if err != nil {
-				return pids, fmt.Errorf("parse %s: %w", path, err)
+		if !ok {
+			// Has the thread ended, or is this a kernel without
+			// CONFIG_PROC_CHILDREN?
+			if _, err := os.Stat(pidPath(pid, "task", strconv.Itoa(tid))); err == nil {
+				return childrenByScan(pid)
 			}
-			pids = append(pids, child)
 		}
+		pids = append(pids, more...)
 	}
 	slices.Sort(pids)
 	return slices.Compact(pids), nil
+}
+
+// childrenOfThread returns the children that one thread has started or adopted, and
+// whether there is a list of them.
+func childrenOfThread(pid, tid int) (pids []int, ok bool, err error) {
+	path := pidPath(pid, "task", strconv.Itoa(tid), "children")
+	text, err := readFile(path, nil)
+	if gone(err) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, true, err
+	}
+	for _, word := range strings.Fields(string(text)) {
+		child, err := strconv.Atoi(word)
+		if err != nil {
+			return nil, true, fmt.Errorf("parse %s: %w", path, err)
+		}
+		pids = append(pids, child)
+	}
+	return pids, true, nil
 }
 
 // childrenByScan asks every process for its parent.

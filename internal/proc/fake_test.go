@@ -21,7 +21,7 @@ func statLine(state string, flags, startTime int) string {
 	return fmt.Sprintf("7 (x) %s 1 7 7 0 -1 %d 0 0 0 0 0 0 0 0 20 0 1 0 %d 0\n", state, flags, startTime)
 }
 
-const statusText = "Umask:\t0022\nState:\tS (sleeping)\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t10 11 \n" +
+const statusText = "Umask:\t0022\nState:\tS (sleeping)\nThreads:\t2\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t10 11 \n" +
 	"SigPnd:\t0000000000000001\nShdPnd:\t0000000000000004\nSigBlk:\t0000000000000000\n" +
 	"SigIgn:\t0000000000000000\nSigCgt:\t0000000000000000\nNoNewPrivs:\t0\n" +
 	"voluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n"
@@ -79,7 +79,7 @@ func TestFakeWhole(t *testing.T) {
 
 	threads, err := Threads(7)
 	equal(t, "error", err, nil)
-	equal(t, "threads", threads, []Thread{{TID: 7, State: "S", Pending: 0b101, Switches: 42}})
+	equal(t, "threads", threads, []Thread{{TID: 7, State: "S", Pending: 0b101, Switches: 42, threads: 2}})
 }
 
 func TestFakeCrooked(t *testing.T) {
@@ -122,7 +122,7 @@ func TestFakeCrooked(t *testing.T) {
 
 func TestFakeCrookedThread(t *testing.T) {
 	for text, want := range map[string]string{
-		"Name:\tx\n":        "parse ROOT/7/task/7/status: 0 of the 6 lines about state, signals and switches",
+		"Name:\tx\n":        "parse ROOT/7/task/7/status: 0 of the 7 lines about state, threads, signals and switches",
 		"State:\t\n":        "parse ROOT/7/task/7/status: no letter in State",
 		"SigPnd:\tx\n":      `parse ROOT/7/task/7/status: SigPnd: strconv.ParseUint: parsing "x": invalid syntax`,
 		"->status":          "open ROOT/7/task/7/status: too many levels of symbolic links",
@@ -143,7 +143,7 @@ func TestFakeLongStatus(t *testing.T) {
 	mount(t, map[string]string{"7/task/7/status": "Groups:\t" + strings.Repeat("1000 ", 5000) + "\n" + statusText})
 	threads, err := Threads(7)
 	equal(t, "error", err, nil)
-	equal(t, "threads", threads, []Thread{{TID: 7, State: "S", Pending: 0b101, Switches: 42}})
+	equal(t, "threads", threads, []Thread{{TID: 7, State: "S", Pending: 0b101, Switches: 42, threads: 2}})
 }
 
 // What is missing from a process that ends is no error. The flag of a process

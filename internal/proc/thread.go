@@ -24,6 +24,8 @@ type Thread struct {
 	// or not. A thread that is in state S twice, with the same number, has slept
 	// all the while: it cannot wake and sleep again without leaving once more.
 	Switches uint64 `json:"switches"`
+
+	threads int // how many its process has
 }
 
 // Threads returns the threads of a process, sorted by TID. A thread that ends
@@ -58,6 +60,33 @@ func Threads(pid int) ([]Thread, error) {
 	return threads, nil
 }
 
+// Glance returns the threads of a process and its children, with as few reads as
+// there are: two for a process of one thread. It is for callers that look at many
+// processes again and again.
+func Glance(pid int) ([]Thread, []int, error) {
+	text, err := readFile(pidPath(pid, "status"), nil)
+	if err != nil {
+		return nil, nil, goneError(pid, err)
+	}
+	main, err := parseThread(text)
+	if err != nil {
+		return nil, nil, fmt.Errorf("parse %s: %w", pidPath(pid, "status"), err)
+	}
+	main.TID = pid
+	if main.threads == 1 {
+		kids, ok, err := childrenOfThread(pid, pid)
+		if ok {
+			return []Thread{main}, kids, err
+		}
+	}
+	threads, err := Threads(pid)
+	if err != nil {
+		return nil, nil, err
+	}
+	kids, err := Children(pid)
+	return threads, kids, err
+}
+
 // parseThread does for a few lines what readStatus does for many, and makes
 // no garbage.
 func parseThread(text []byte) (Thread, error) {
@@ -77,6 +106,9 @@ func parseThread(text []byte) (Thread, error) {
 				return Thread{}, errors.New("no letter in State")
 			}
 			t.State = string(value[:1])
+		case "Threads":
+			n, err = strconv.ParseUint(string(value), 10, 32)
+			t.threads = int(n)
 		case "SigPnd", "ShdPnd":
 			n, err = strconv.ParseUint(string(value), 16, 64)
 			t.Pending |= n
@@ -93,8 +125,8 @@ func parseThread(text []byte) (Thread, error) {
 		}
 		found++
 	}
-	if found != 6 {
-		return Thread{}, fmt.Errorf("%d of the 6 lines about state, signals and switches", found)
+	if found != 7 {
+		return Thread{}, fmt.Errorf("%d of the 7 lines about state, threads, signals and switches", found)
 	}
 	return t, nil
 }
