@@ -144,7 +144,7 @@ func (e exercise) judge(t *testing.T, bin string, timeout time.Duration) (failed
 	t.Helper()
 	o := checks.Options{Starts: 1, Timeout: timeout}
 	if e.fails == "hangup" {
-		o.Starts = 3 // A race decides, and that once in a while the other way.
+		o.Starts = 20 // A race decides, and that once in a while the other way.
 	}
 	for _, c := range checks.All {
 		if c.Lesson <= e.through() {

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -56,10 +57,13 @@ func busy(live []int) bool {
 // A look is what one look at all live processes of the Lab shows.
 type look struct {
 	live     []int          // without the Lab's shells: orphans first, and of these the oldest
-	switches map[int]uint64 // context switches of every thread
+	switches map[int]uint64 // context switches of every thread; ended for a process
 	quiet    bool           // all threads are at rest
 	whole    bool           // nobody can have been missed
 }
+
+// ended stands in look.switches for a process that has ended.
+const ended = math.MaxUint64
 
 // look looks at all that descends from the guardian.
 //
@@ -81,6 +85,9 @@ func (g *Guardian) look() look {
 				continue
 			}
 			if dead(threads) {
+				// If it has ended since our last look, its children may have gone to
+				// a subreaper below us, where we do not see that they are new.
+				l.switches[pid] = ended
 				continue
 			}
 			below = append(below, children...)
