@@ -5,10 +5,7 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -222,11 +219,18 @@ func TestTypeText(t *testing.T) {
 	want(t, "output", output(t, s), "some words\ngot some words\n")
 }
 
+// relay makes a file in its TMPDIR on every SIGUSR1, after it has played ping-pong
+// with a child: one of the two is always awake, and the other asleep.
+const relay = `cd $TMPDIR && mkfifo to from idle && exec 5<>idle
+cat <to >from & exec 3>to 4<from
+i=0; trap 'n=0; while [ $n -lt 50 ]; do echo >&3; read x <&4; n=$((n+1)); done; : >$i; i=$((i+1))' USR1
+while :; do read x <&5; done`
+
 // Rest returns when all that a signal sets off is done.
 func TestRest(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, Options{})
-	s := start(t, l, Command{Args: role("role-relay")})
+	s := start(t, l, Command{Args: sh(relay)})
 	live := rest(t, l)
 	want(t, "live", len(live), 2)
 	for i := range 100 {
@@ -235,38 +239,6 @@ func TestRest(t *testing.T) {
 		name := filepath.Join(s.Info.TmpDir, fmt.Sprint(i))
 		if _, err := os.Stat(name); err != nil {
 			t.Fatalf("signal %d: at rest, but: %v", i, err)
-		}
-	}
-}
-
-// roleRelay makes a file in its TMPDIR on every SIGUSR1, after it has played
-// ping-pong with a child: one of the two is always awake, and the other asleep.
-func roleRelay(args []string) int {
-	if len(args) > 0 { // the child
-		io.Copy(os.Stdout, os.Stdin)
-		return 0
-	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGUSR1)
-	cmd := exec.Command(os.Args[0], "role-relay", "child")
-	in, err1 := cmd.StdinPipe()
-	out, err2 := cmd.StdoutPipe()
-	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	for i := 0; ; i++ {
-		<-signals
-		for range 50 {
-			if _, err := in.Write([]byte("ping")); err != nil {
-				return 1
-			}
-			if _, err := io.ReadFull(out, make([]byte, 4)); err != nil {
-				return 1
-			}
-		}
-		if err := os.WriteFile(filepath.Join(os.Getenv("TMPDIR"), fmt.Sprint(i)), nil, 0o600); err != nil {
-			return 1
 		}
 	}
 }

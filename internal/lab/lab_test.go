@@ -308,7 +308,6 @@ func pidsIn(t *testing.T, s *Session) (pids []int) {
 // The roles. Each returns its exit status.
 var roles = map[string]func(args []string) int{
 	"role-children": roleChildren,
-	"role-relay":    roleRelay,
 	"role-headless": roleHeadless,
 	"role-again":    roleAgain,
 	"role-reaper":   roleReaper,
