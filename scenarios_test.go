@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 	if dir := coverDir(); dir != "" { // The processes started from this binary count, too.
 		os.Setenv("GOCOVERDIR", dir)
 	}
+	// With -race each process would wait a second before it ends, if not told so.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	lab.Main()
 	testscript.Main(watched{m}, map[string]func(){
 		"isdaemon": func() { os.Exit(isdaemon.Main(os.Args[1:], os.Stdout, os.Stderr)) },
@@ -59,6 +61,7 @@ func TestScenarios(t *testing.T) {
 	for _, step := range steps() { // Builds them, on nobody's time.
 		program(step)
 	}
+	article()
 	entries, err := os.ReadDir("testdata")
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +98,7 @@ func setup(env *testscript.Env) error {
 		n, _ := strconv.Atoi(step[:2])
 		env.Setenv(fmt.Sprintf("step%d", n), program(step))
 	}
+	env.Setenv("article", article())
 	env.Setenv("repo", repo())
 	return nil
 }

@@ -72,7 +72,7 @@ func guardianMain() int {
 	}
 	// A signal that is handled here is at its default action in what we start,
 	// also if we found it ignored (execve(2)).
-	signal.Notify(make(chan os.Signal))
+	signal.Notify(make(chan os.Signal, 1))
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	served := make(chan struct{})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -90,4 +91,31 @@ func TestMountWithoutInit(t *testing.T) {
 	l := newLab(t, Options{})
 	wantError(t, "mount", l.Mount(l.Place()), "Options.Init")
 	wantError(t, "unmount", l.Unmount(l.Place()), "Options.Init")
+}
+
+// Where there are no namespaces, New says so.
+func TestNoNamespace(t *testing.T) {
+	t.Parallel()
+	ours, err := os.Readlink("/proc/self/ns/user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// In a user namespace of its own a process may set limits (namespaces(7)).
+	script := `[ "$(readlink /proc/self/ns/user)" != "$1" ] && echo 0 >/proc/sys/user/max_pid_namespaces || exit 9; shift; exec "$@"`
+	cmd := helper(t, sh(script, append([]string{ours}, role("role-lab", "new", "init")...)...))
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+	}
+	text, err := cmd.Output()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() == 9 {
+		t.Skip("no user namespace with limits of its own: ", err)
+	}
+	if !strings.HasPrefix(string(text), ErrNoNamespace.Error()+": ") || !strings.Contains(string(text), "no space left on device") {
+		t.Errorf("%v: it says %q", err, text)
+	}
+	for err, refusal := range map[error]bool{syscall.EPERM: true, syscall.ENOSPC: true, syscall.EAGAIN: false, syscall.ENOMEM: false} {
+		want(t, err.Error(), refused(&os.PathError{Op: "fork/exec", Path: "/proc/self/exe", Err: err}), refusal)
+	}
 }

@@ -108,7 +108,7 @@ func New(o Options) (*Lab, error) {
 	}
 	if err := cmd.Start(); err != nil {
 		ours.Close()
-		if o.Init {
+		if o.Init && refused(err) {
 			return nil, fmt.Errorf("%w: start the guardian: %w", ErrNoNamespace, err)
 		}
 		return nil, fmt.Errorf("start the guardian: %w", err)
@@ -127,6 +127,17 @@ func New(o Options) (*Lab, error) {
 	}
 	l.pid, l.place = hello.PID, hello.Place
 	return l, nil
+}
+
+// refused says whether an error of clone(2) is one of those that mean that there
+// are no namespaces for us. It knows others, such as too many processes.
+func refused(err error) bool {
+	for _, errno := range []error{syscall.EPERM, syscall.EACCES, syscall.ENOSPC, syscall.EINVAL, syscall.ENOSYS, syscall.EUSERS} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 // Guardian returns the guardian's pid, as its own processes see it: it is 1 with

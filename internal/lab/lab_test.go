@@ -54,7 +54,7 @@ func run(m *testing.M) int {
 	// at its default action in what we start: a signal that is handled here is.
 	for _, sig := range []os.Signal{hup, intr} {
 		if signal.Ignored(sig) {
-			signal.Notify(make(chan os.Signal), sig)
+			signal.Notify(make(chan os.Signal, 1), sig)
 		}
 	}
 	tmp, err := os.MkdirTemp("", "labtest-")
