@@ -353,7 +353,7 @@ func checkout(t *testing.T) string {
 // masterCheckout is the copy that the others are copied from, with bin/ built.
 var masterCheckout = sync.OnceValues(func() (string, error) {
 	var sources []string
-	for _, dir := range []string{"steps", "cmd", "internal"} {
+	for _, dir := range []string{"steps", "cmd", "internal", "exercises"} {
 		err := filepath.WalkDir(filepath.Join(repo(), dir), func(path string, d fs.DirEntry, err error) error {
 			if strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
 				sources = append(sources, path)
@@ -366,7 +366,10 @@ var masterCheckout = sync.OnceValues(func() (string, error) {
 	}
 	sources = append(sources, filepath.Join(repo(), "go.mod"), filepath.Join(repo(), "go.sum"))
 	bin, err := kept("bin", sources, func(bin, _ string) error {
-		return goBuild(repo(), "-trimpath", "-o", bin+"/", "./steps/...", "./cmd/...")
+		if err := goBuild(repo(), "-trimpath", "-o", bin+"/", "./steps/...", "./cmd/..."); err != nil {
+			return err
+		}
+		return goBuild(repo(), "-trimpath", "-o", filepath.Join(bin, "exercises")+"/", "./exercises/...")
 	})
 	if err != nil {
 		return "", err
