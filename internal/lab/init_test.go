@@ -61,7 +61,7 @@ func TestMount(t *testing.T) {
 	if err := l.Unmount(dir); err != nil {
 		t.Errorf("unmount, with no process there: %v", err)
 	}
-	s = start(t, l, Command{Args: sh("cd /; exec sleep 1000"), Dir: dir})
+	start(t, l, Command{Args: sh("cd /; exec sleep 1000"), Dir: dir})
 	rest(t, l)
 	if err := l.Mount(dir); err != nil {
 		t.Fatal(err)

@@ -177,16 +177,14 @@ func notify(args []string) error {
 	}
 	c := make(chan os.Signal, buffer)
 	signal.Notify(c, syscall.SIGTERM)
-	// Signals are handed out one after the other: when this one has come, the one
-	// before it is done with.
-	next := make(chan os.Signal, 1)
-	signal.Notify(next, syscall.SIGUSR1)
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1} {
-		if err := syscall.Kill(os.Getpid(), sig); err != nil {
-			return err
-		}
+	other := make(chan os.Signal, 1)
+	signal.Notify(other, syscall.SIGTERM)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		return err
 	}
-	<-next
+	// The signal is being handed out to both channels, and Stop waits until that is done.
+	<-other
+	signal.Stop(c)
 	select {
 	case <-c:
 		fmt.Println("kept")
