@@ -385,10 +385,7 @@ func thing(ts *testscript.TestScript, word string) string {
 	case "blocked":
 		return none(strings.Join(p.Blocked, " "))
 	case "ignored":
-		// The C library keeps these two for itself. A test binary built with -race is
-		// a C program, too, and ignores one of them.
-		ignored := slices.DeleteFunc(p.Ignored, func(s string) bool { return s == "SIG32" || s == "SIG33" })
-		return none(strings.Join(ignored, " "))
+		return none(strings.Join(p.Ignored, " "))
 	}
 	ts.Fatalf("a process has no %s", field)
 	return ""

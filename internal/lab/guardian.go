@@ -105,6 +105,7 @@ func newGuardian(asInit bool) (*Guardian, *os.File, error) {
 		return nil, nil, err
 	}
 	syscall.Umask(0o022)
+	defaultOfCLibrary()
 	conn, err := inheritedSocket()
 	if err != nil {
 		return nil, nil, err
@@ -123,6 +124,20 @@ func newGuardian(asInit bool) (*Guardian, *os.File, error) {
 		g.hello.Error = err.Error()
 	}
 	return g, conn, nil
+}
+
+// defaultOfCLibrary sets two signals to their default action that os/signal does not
+// know. The C library keeps them for itself, and make(1) starts all its commands with
+// both ignored (posix_spawn(3)).
+func defaultOfCLibrary() {
+	for sig := uintptr(32); sig <= 33; sig++ {
+		var action [4]uintptr // the kernel's struct sigaction: handler, flags, restorer, mask
+		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
+		if errno == 0 && action[0] == 1 { // SIG_IGN
+			action = [4]uintptr{} // SIG_DFL
+			unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+		}
+	}
 }
 
 func makePlace() (string, error) {
