@@ -3,6 +3,7 @@
 package daemonsteps
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -318,18 +320,30 @@ func checkLinks(d doc) (wrong []string) {
 	return wrong
 }
 
-// manExists asks man(1), where it and its pages are installed.
+// haveMan says whether man(1) and its pages are installed.
+var haveMan = sync.OnceValue(func() bool { return exec.Command("man", "-w", "2", "setsid").Run() == nil })
+
+// manAnswers are the answers of man(1) so far. It is slow, and the pages are few.
+var manAnswers sync.Map
+
+// manExists asks man(1) for a page, where it can be asked.
 func manExists(page, section string) error {
 	// The Linux man-pages project has split these off later than many systems have it.
-	if strings.HasPrefix(page, "proc_") || strings.HasSuffix(section, "const") {
-		return nil
+	if strings.HasPrefix(page, "proc_") || strings.HasSuffix(section, "const") || !haveMan() {
+		return nil // The address has been compared with the name.
 	}
-	man, err := exec.LookPath("man")
-	if err != nil || exec.Command(man, "-w", "2", "setsid").Run() != nil {
-		return nil // Nothing to ask: the address has been compared with the name.
+	name := section + " " + page
+	answer, known := manAnswers.Load(name)
+	if !known {
+		out, err := exec.Command("man", "-w", section, page).CombinedOutput()
+		answer = ""
+		if err != nil {
+			answer = fmt.Sprintf("man %s: %s", name, strings.TrimSpace(string(out)))
+		}
+		manAnswers.Store(name, answer)
 	}
-	if out, err := exec.Command(man, "-w", section, page).CombinedOutput(); err != nil {
-		return fmt.Errorf("man %s %s: %s", section, page, strings.TrimSpace(string(out)))
+	if answer != "" {
+		return errors.New(answer.(string))
 	}
 	return nil
 }

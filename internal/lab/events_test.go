@@ -233,7 +233,7 @@ func TestRest(t *testing.T) {
 	s := start(t, l, Command{Args: sh(relay)})
 	live := rest(t, l)
 	want(t, "live", len(live), 2)
-	for i := range 100 {
+	for i := range 30 {
 		signal1(t, l, s.Info.Launcher, syscall.SIGUSR1)
 		wantList(t, "live", rest(t, l), live)
 		name := filepath.Join(s.Info.TmpDir, fmt.Sprint(i))

@@ -305,7 +305,7 @@ func TestOutputIsDone(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer out.Close()
-		for i := range 200 {
+		for i := range 50 {
 			fmt.Fprintf(out, "\n<%d>", i)
 			if all := output(t, s); !strings.HasSuffix(all, fmt.Sprintf("\n<%d>", i)) {
 				t.Fatalf("output %d, pipe=%v, ends %q", i, pipe, all[max(0, len(all)-20):])
