@@ -122,18 +122,18 @@ func (b *bench) runRest(l *lab.Lab, f *facts, checks []Check) (map[need]error, e
 		need need
 		run  func(*lab.Lab, *facts) error
 	}
-	todo := make(chan run, 3)
+	queue := make(chan run, 3)
 	for _, r := range []run{{needDirect, b.runDirect}, {needPipe, b.runPipe}, {needSignals, b.runSignals}} {
 		if needs&r.need != 0 {
-			todo <- r
+			queue <- r
 		}
 	}
-	close(todo)
+	close(queue)
 
 	var mu sync.Mutex
 	unsteady := map[need]error{}
 	work := func(l *lab.Lab) error {
-		for r := range todo {
+		for r := range queue {
 			err := r.run(l, f)
 			if errors.Is(err, errUnsteady) {
 				mu.Lock()
@@ -145,7 +145,7 @@ func (b *bench) runRest(l *lab.Lab, f *facts, checks []Check) (map[need]error, e
 		}
 		return nil
 	}
-	if len(todo) < 2 {
+	if len(queue) < 2 {
 		return unsteady, work(l)
 	}
 	second := make(chan error)

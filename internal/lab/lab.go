@@ -280,7 +280,8 @@ func (s *Session) Type(text string) error {
 // pids of those that live, the oldest first, without the Lab's own shells.
 // At rest means: each thread sleeps or is stopped, no signal is on its way to
 // it, and none has run for as long as it took to look at them all. What a signal
-// or a start was going to do has then been done.
+// or a start was going to do has then been done, unless a process waits for a time
+// to pass: nobody can see what it will do then.
 func (l *Lab) Rest(timeout time.Duration) ([]int, error) {
 	var pids []int
 	return pids, l.call("Rest", Timed{0, timeout}, &pids)
