@@ -281,7 +281,7 @@ func (s *Session) Type(text string) error {
 // At rest means: each thread sleeps or is stopped, no signal is on its way to
 // it, and none has run for as long as it took to look at them all. What a signal
 // or a start was going to do has then been done, unless a process waits for a time
-// to pass: nobody can see what it will do then.
+// to pass, and longer than a few milliseconds: nobody can see what it will do then.
 func (l *Lab) Rest(timeout time.Duration) ([]int, error) {
 	var pids []int
 	return pids, l.call("Rest", Timed{0, timeout}, &pids)

@@ -29,6 +29,7 @@ func (g *Guardian) Rest(t Timed, reply *[]int) error {
 		// it is too early.
 		if !busy(first.live) {
 			if first = g.look(); first.quiet && first.whole {
+				time.Sleep(gap)
 				second := g.look()
 				if second.quiet && second.whole && maps.Equal(first.switches, second.switches) {
 					*reply = second.live
@@ -44,6 +45,9 @@ func (g *Guardian) Rest(t Timed, reply *[]int) error {
 		pause = min(2*pause, 5*time.Millisecond)
 	}
 }
+
+// gap is the time between two looks that have to show the same.
+const gap = 4 * time.Millisecond
 
 // busy says whether the first of these has a thread that runs, or is ready to.
 func busy(live []int) bool {
