@@ -339,18 +339,19 @@ func (b *bench) direct(l *lab.Lab) (ended string, err error) {
 	if err != nil {
 		return "", err
 	}
-	live, err := l.Live()
+	adopted, err := l.Adopted()
 	if err != nil {
 		return "", err
 	}
-	for _, pid := range live {
+	for _, pid := range adopted {
 		// The hang-up was for the session that the command led. One that leads
 		// or has joined another has got away.
 		if st, err := l.Stat(pid); err == nil && st.SID != s.Info.Launcher {
 			return "", nil
 		}
 	}
-	if live, _, err = b.rest(l); err != nil || len(live) > 0 {
+	live, _, err := b.rest(l)
+	if err != nil || len(live) > 0 {
 		return "", err
 	}
 	dead, err := l.Ended()

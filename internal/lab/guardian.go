@@ -82,7 +82,7 @@ func guardianMain() int {
 			"Hello": handle(g.Hello), "Start": handle(g.Start), "WaitLauncher": handle(g.WaitLauncher),
 			"Output": handle(g.Output), "WaitOutput": handle(g.WaitOutput), "WaitScreen": handle(g.WaitScreen), "PipesEnded": handle(g.PipesEnded),
 			"StopReading": handle(g.StopReading), "Hangup": handle(g.Hangup), "Type": handle(g.Type),
-			"Live": handle(g.Live), "Ended": handle(g.Ended), "Rest": handle(g.Rest),
+			"Live": handle(g.Live), "Adopted": handle(g.Adopted), "Ended": handle(g.Ended), "Rest": handle(g.Rest),
 			"Stat": handle(g.Stat), "State": handle(g.State), "Signal": handle(g.Signal),
 			"WaitExit": handle(g.WaitExit), "Clear": handle(g.Clear),
 			"Mount": handle(g.Mount), "Unmount": handle(g.Unmount),
@@ -292,6 +292,17 @@ func (g *Guardian) Live(_ Nothing, reply *[]int) error {
 	}
 	*reply = l.live
 	return nil
+}
+
+func (g *Guardian) Adopted(_ Nothing, reply *[]int) error {
+	children, err := proc.Children(os.Getpid())
+	own := g.shells()
+	for _, pid := range children {
+		if threads, err := proc.Threads(pid); err == nil && !dead(threads) && !own[pid] {
+			*reply = append(*reply, pid)
+		}
+	}
+	return err
 }
 
 func (g *Guardian) Ended(_ Nothing, reply *[]Orphan) error {

@@ -301,6 +301,12 @@ type Orphan struct {
 	Exit Exit
 }
 
+// Adopted is Live for orphans alone: it does not look at what they have started.
+func (l *Lab) Adopted() ([]int, error) {
+	var pids []int
+	return pids, l.call("Adopted", Nothing{}, &pids)
+}
+
 // Ended returns the orphans that have ended so far, the oldest first.
 func (l *Lab) Ended() ([]Orphan, error) {
 	var list []Orphan
