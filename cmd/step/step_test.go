@@ -438,8 +438,21 @@ func TestStartKilled(t *testing.T) {
 		t.Error(err)
 	}
 	child := b.pid(line)
+	launcher, err := proc.ReadStat(child.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pidfd, err := unix.PidfdOpen(launcher.PPID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pidfd)
 	cmd.Process.Kill()
 	cmd.Wait()
+	// The kernel ends the launcher, but not at once (PTRACE_O_EXITKILL, ptrace(2)).
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 10_000); n != 1 {
+		t.Fatalf("the launcher (pid %d) has not ended: %v", launcher.PPID, err)
+	}
 	out, _, status := b.run("stop")
 	if want := "step 3: the start was cut short, left behind: 1 process (step 5 cleans up)\n"; out != want || status != 0 {
 		t.Errorf("stop: %q, status %d, want %q", out, status, want)
