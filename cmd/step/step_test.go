@@ -394,9 +394,9 @@ func TestStartOfAProgramThatIsNotBuilt(t *testing.T) {
 	b.empty()
 }
 
-// A start that is interrupted ends the launcher, which hangs, and its child.
-func TestStartInterrupted(t *testing.T) {
-	b := newBench(t)
+// startHanging runs a start whose launcher starts a child, says its pid, and stays.
+func startHanging(t *testing.T, b bench) (*exec.Cmd, process) {
+	t.Helper()
 	b.program("sleep 1000 &\necho pid $!; exec sleep 1001")
 	cmd := b.command("start", "3")
 	pipe, err := cmd.StdoutPipe()
@@ -411,6 +411,13 @@ func TestStartInterrupted(t *testing.T) {
 		t.Error(err)
 	}
 	child := b.pid(line)
+	return cmd, child
+}
+
+// A start that is interrupted ends the launcher, which hangs, and its child.
+func TestStartInterrupted(t *testing.T) {
+	b := newBench(t)
+	cmd, child := startHanging(t, b)
 	cmd.Process.Signal(unix.SIGINT)
 	cmd.Wait()
 	if status := cmd.ProcessState.ExitCode(); status != 130 {
@@ -424,20 +431,7 @@ func TestStartInterrupted(t *testing.T) {
 // and stop finds the rest.
 func TestStartKilled(t *testing.T) {
 	b := newBench(t)
-	b.program("sleep 1000 &\necho pid $!; exec sleep 1001")
-	cmd := b.command("start", "3")
-	pipe, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(pipe).ReadString('\n')
-	if err != nil {
-		t.Error(err)
-	}
-	child := b.pid(line)
+	cmd, child := startHanging(t, b)
 	launcher, err := proc.ReadStat(child.pid)
 	if err != nil {
 		t.Fatal(err)
