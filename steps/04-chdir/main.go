@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-const usage = `usage: %[1]s [-every TIME]                         start the daemon, say its pid, end
-       %[1]s -foreground [-every TIME] [-dir DIR]  be the daemon, here
+const usage = `usage: %[1]s [flags]              start the daemon, say its pid, end
+       %[1]s -foreground [flags]  be the daemon, here
 
   -every TIME   tick once in every TIME: 1s, 200ms, 1m30s (1s if not given)
   -dir DIR      tick into DIR/ticks (if not given: in a new directory in $TMPDIR)
