@@ -47,14 +47,14 @@ func load(given *flag.FlagSet) (c config, err error) {
 	return c, errors.Join(faults...)
 }
 
-// reload loads c again, and says what came of it. With any fault, c stays as it is.
-func (c *config) reload(given *flag.FlagSet) string {
+// reload loads c again. With any fault, c stays as it is.
+func (c *config) reload(given *flag.FlagSet) error {
 	next, err := load(given)
 	if err != nil {
-		return "configuration not loaded: " + strings.ReplaceAll(err.Error(), "\n", "; ")
+		return fmt.Errorf("configuration not loaded: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	*c = next
-	return "configuration loaded"
+	return nil
 }
 
 // readFile sets what a configuration file sets: a line for each NAME = VALUE. Lines

@@ -29,13 +29,15 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 	defer undo(&err, func() error { return root.Remove("ticks") })
 	tick := time.NewTicker(c.every.Duration)
 	for n := 1; ; {
-		var say string
+		say := "configuration loaded"
 		select {
 		case <-tick.C:
 			say = fmt.Sprintf("%s %d", c.text, n)
 			n++
 		case <-hangup:
-			say = c.reload(given)
+			if err := c.reload(given); err != nil {
+				say = err.Error()
+			}
 			tick.Reset(c.every.Duration)
 		case <-ctx.Done():
 			stop() // A second signal has its default action again: it ends us at once.
