@@ -130,12 +130,10 @@ func checkPIDFile(c config) error {
 	return err
 }
 
-// awaitLock waits until the daemon holds the PID file. It asks again and again: in
-// the next step the daemon says so.
+// awaitLock asks until the daemon holds the PID file. In the next step it says so.
 func awaitLock(c config, daemon int) error {
 	for holder := 0; c.pid != "" && holder != daemon; time.Sleep(time.Millisecond) {
 		if ended, _ := syscall.Wait4(daemon, nil, syscall.WNOHANG, nil); ended == daemon {
-			// Another one was quicker, or something else is wrong.
 			return cmp.Or(checkPIDFile(c), errors.New("it ended before it held the PID file"))
 		}
 		p, _ := openPIDFile(string(c.pid), 0)
