@@ -28,7 +28,8 @@ func startReady(daemon *exec.Cmd) (*os.File, error) {
 	daemon.ExtraFiles = []*os.File{its}
 	daemon.Args = append(daemon.Args, "-ready", "3") // ExtraFiles begin with 3.
 	err = daemon.Start()
-	signal.Reset() // A ^C while we wait ends us. The daemon notices when it is ready.
+	// A ^C while we wait ends us. The daemon notices that when it is ready.
+	signal.Reset(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	return ours, err
 }
 
