@@ -44,6 +44,29 @@ diff%: FORCE ## show what step N changes in the step before it
 		git --no-pager diff --no-index --stat -p steps/$$before steps/$$this || [ $$? -eq 1 ]; \
 	fi
 
+# What differs in step N from the last commit is merged into each later step, as git
+# merges a branch: the committed step N is what both sides come from. A file that
+# conflicts keeps git's marks, and the rest is merged all the same.
+carry%: FORCE ## carry your uncommitted change of step N to all later steps
+	@this=$(call step,$*); status=0; old=$$(mktemp); trap 'rm -f "$$old"' EXIT; \
+	changed=$$(git diff --name-only --relative=steps/$$this HEAD -- steps/$$this; \
+		git ls-files --others --exclude-standard steps/$$this | sed 's|.*/||'); \
+	[ -n "$$changed" ] || { echo "$$this is as it was committed: nothing to carry" >&2; exit 1; }; \
+	for later in $(STEPS); do \
+		[ "$$later" \> "$$this" ] || continue; \
+		for file in $$changed; do \
+			to=steps/$$later/$$file; new=steps/$$this/$$file; \
+			git show HEAD:$$new >"$$old" 2>/dev/null || : >"$$old"; \
+			if [ ! -e $$new ]; then \
+				if cmp -s "$$old" $$to; then rm $$to; echo "$$to: removed"; \
+				elif [ -e $$to ]; then echo "$$to: kept, since it differs from the removed one" >&2; status=1; fi; \
+			elif [ ! -e $$to ]; then \
+				if [ -s "$$old" ]; then echo "$$to: not there any more" >&2; else cp $$new $$to; echo "$$to: new"; fi; \
+			elif git merge-file -q -L $$later -L 'before the change' -L $$this $$to "$$old" $$new; then echo "$$to: merged"; \
+			else echo "$$to: conflict" >&2; status=1; fi; \
+		done; \
+	done; exit $$status
+
 check: FORCE ## judge a program as a daemon: PROG="./my-daemon -x" STEP=3
 	$(if $(PROG),,$(error check needs PROG, and may have STEP: make check PROG="./my-daemon -x" STEP=3))
 	@$(GO) build -buildvcs=false -o bin/ ./cmd/isdaemon

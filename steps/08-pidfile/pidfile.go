@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,8 +16,8 @@ import (
 // people to read. Who holds the lock the kernel says, and nobody can forge that.
 //
 // It is a record lock (F_SETLK, fcntl(2)): F_GETLK tells its holder's pid, no child
-// inherits it, and it goes when its process ends, however that is. It would also go
-// if the process closed the file, by any descriptor: so the daemon opens it once.
+// inherits it, and it goes with its process, however that ends. It would also go if the
+// process closed the file, by any descriptor: so the daemon opens it once.
 type pidFile struct {
 	*os.File
 	dir *os.File // Its name is looked up in here, whatever becomes of the path.
@@ -64,7 +63,8 @@ func runsAlready(name path, pid int) error {
 // openPIDFile opens the file, if nobody but our user can have a hand in it.
 func openPIDFile(name string, create int) (p pidFile, err error) {
 	var dir, st unix.Stat_t
-	if p.dir, err = os.Open(filepath.Dir(name)); err == nil {
+	p.dir, err = os.Open(filepath.Dir(name))
+	if err == nil {
 		err = unix.Fstat(int(p.dir.Fd()), &dir)
 	}
 	if err == nil && dir.Mode&unix.S_IWOTH != 0 && dir.Mode&unix.S_ISVTX == 0 {
@@ -73,10 +73,9 @@ func openPIDFile(name string, create int) (p pidFile, err error) {
 	if err == nil { // Private, since whoever can open a file can lock it.
 		flags := create | unix.O_RDWR | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
 		var fd int
-		if fd, err = unix.Openat(int(p.dir.Fd()), filepath.Base(name), flags, 0o600); err == nil {
-			p.File = os.NewFile(uintptr(fd), name)
-			err = unix.Fstat(fd, &st)
-		}
+		fd, err = unix.Openat(int(p.dir.Fd()), filepath.Base(name), flags, 0o600)
+		p.File = os.NewFile(uintptr(fd), name) // nil if it is not open
+		unix.Fstat(fd, &st)
 	}
 	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1 || int(st.Uid) != os.Geteuid()) {
 		err = fmt.Errorf("it is not a file of user %d's, with this name alone", os.Geteuid())
@@ -91,10 +90,12 @@ func openPIDFile(name string, create int) (p pidFile, err error) {
 // inPlace says whether the file's name still leads to it.
 func (p pidFile) inPlace() bool {
 	var ours, named unix.Stat_t
-	err := unix.Fstat(int(p.Fd()), &ours)
-	err2 := unix.Fstatat(int(p.dir.Fd()), filepath.Base(p.Name()), &named, unix.AT_SYMLINK_NOFOLLOW)
-	return err == nil && err2 == nil && ours.Dev == named.Dev && ours.Ino == named.Ino
+	unix.Fstat(int(p.Fd()), &ours)
+	err := unix.Fstatat(int(p.dir.Fd()), filepath.Base(p.Name()), &named, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && ours.Dev == named.Dev && ours.Ino == named.Ino
 }
+
+func (p pidFile) Close() error { return errors.Join(p.File.Close(), p.dir.Close()) }
 
 // holder returns the pid of the process that holds the file, 0 if none does, and -1
 // if we cannot see it: it is in another PID namespace.
@@ -120,9 +121,6 @@ func checkPIDFile(c config) error {
 	if c.pid == "" {
 		return nil
 	}
-	if c.pid == c.log {
-		return fmt.Errorf("open the PID file: %s is the log", c.pid)
-	}
 	p, err := openPIDFile(string(c.pid), 0)
 	defer p.Close()
 	if pid := p.holder(); err == nil && pid != 0 {
@@ -140,7 +138,7 @@ func checkPIDFile(c config) error {
 // awaitLock asks until the daemon holds the PID file. In the next step it says so.
 func awaitLock(c config, daemon int) error {
 	for holder := 0; c.pid != "" && holder != daemon; time.Sleep(time.Millisecond) {
-		if ended, _ := syscall.Wait4(daemon, nil, syscall.WNOHANG, nil); ended == daemon {
+		if ended, _ := unix.Wait4(daemon, nil, unix.WNOHANG, nil); ended == daemon {
 			return cmp.Or(checkPIDFile(c), errors.New("it ended before it held the PID file"))
 		}
 		p, _ := openPIDFile(string(c.pid), 0)

@@ -29,8 +29,7 @@ const usage = `usage: %[1]s [flags]              start the daemon, say its pid, 
   -pidfile FILE hold FILE, with the pid in it: one daemon at a time does
   -dir DIR      the daemon's own directory (if not given: a new one in $TMPDIR)
   -wait TIME    give up if the daemon is not ready after TIME (10s if not given)
-  -ready N      write a line to descriptor N when it is: when who connects to the
-                socket DIR/status is told how it does
+  -ready N      write a line to descriptor N when the socket DIR/status is served
   -foreground   no launcher: for a debugger, a container, or an init that
                 starts it
 

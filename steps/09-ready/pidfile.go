@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,9 +15,12 @@ import (
 // people to read. Who holds the lock the kernel says, and nobody can forge that.
 //
 // It is a record lock (F_SETLK, fcntl(2)): F_GETLK tells its holder's pid, no child
-// inherits it, and it goes when its process ends, however that is. It would also go
-// if the process closed the file, by any descriptor: so the daemon opens it once.
-type pidFile struct{ *os.File }
+// inherits it, and it goes with its process, however that ends. It would also go if the
+// process closed the file, by any descriptor: so the daemon opens it once.
+type pidFile struct {
+	*os.File
+	dir *os.File // Its name is looked up in here, whatever becomes of the path.
+}
 
 // lockPIDFile makes us the one that holds the file, with our pid in it. The error
 // says who else does. Without a name there is nothing to do.
@@ -59,34 +61,40 @@ func runsAlready(name path, pid int) error {
 
 // openPIDFile opens the file, if nobody but our user can have a hand in it.
 func openPIDFile(name string, create int) (p pidFile, err error) {
-	dir := filepath.Dir(name)
-	info, err := os.Stat(dir)
-	if err == nil && info.Mode()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
-		err = fmt.Errorf("everybody can rename files in %s", dir)
-	}
-	var st unix.Stat_t
-	if err == nil { // Private, since whoever can open a file can lock it.
-		p.File, err = os.OpenFile(name, create|os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
-	}
+	var dir, st unix.Stat_t
+	p.dir, err = os.Open(filepath.Dir(name))
 	if err == nil {
-		err = unix.Fstat(int(p.Fd()), &st)
+		err = unix.Fstat(int(p.dir.Fd()), &dir)
+	}
+	if err == nil && dir.Mode&unix.S_IWOTH != 0 && dir.Mode&unix.S_ISVTX == 0 {
+		err = fmt.Errorf("everybody can rename files in %s", p.dir.Name())
+	}
+	if err == nil { // Private, since whoever can open a file can lock it.
+		flags := create | unix.O_RDWR | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
+		var fd int
+		fd, err = unix.Openat(int(p.dir.Fd()), filepath.Base(name), flags, 0o600)
+		p.File = os.NewFile(uintptr(fd), name) // nil if it is not open
+		unix.Fstat(fd, &st)
 	}
 	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1 || int(st.Uid) != os.Geteuid()) {
-		err = fmt.Errorf("%s is not a file of user %d's, with this name alone", name, os.Geteuid())
+		err = fmt.Errorf("it is not a file of user %d's, with this name alone", os.Geteuid())
 	}
 	if err != nil {
 		p.Close()
-		return p, fmt.Errorf("open the PID file: %w", err)
+		return p, fmt.Errorf("open the PID file %s: %w", name, err)
 	}
 	return p, nil
 }
 
 // inPlace says whether the file's name still leads to it.
 func (p pidFile) inPlace() bool {
-	ours, err := p.Stat()
-	named, err2 := os.Lstat(p.Name())
-	return err == nil && err2 == nil && os.SameFile(ours, named)
+	var ours, named unix.Stat_t
+	unix.Fstat(int(p.Fd()), &ours)
+	err := unix.Fstatat(int(p.dir.Fd()), filepath.Base(p.Name()), &named, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && ours.Dev == named.Dev && ours.Ino == named.Ino
 }
+
+func (p pidFile) Close() error { return errors.Join(p.File.Close(), p.dir.Close()) }
 
 // holder returns the pid of the process that holds the file, 0 if none does, and -1
 // if we cannot see it: it is in another PID namespace.
@@ -104,16 +112,13 @@ func (p pidFile) release() error {
 	if p.File == nil || !p.inPlace() {
 		return nil
 	}
-	return os.Remove(p.Name())
+	return unix.Unlinkat(int(p.dir.Fd()), filepath.Base(p.Name()), 0)
 }
 
 // checkPIDFile is for the launcher: the daemon would fail where nobody sees it.
 func checkPIDFile(c config) error {
 	if c.pid == "" {
 		return nil
-	}
-	if c.pid == c.log {
-		return fmt.Errorf("open the PID file: %s is the log", c.pid)
 	}
 	p, err := openPIDFile(string(c.pid), 0)
 	defer p.Close()

@@ -15,10 +15,10 @@ import (
 
 // A config is what can be set at the command line, in the environment and in a file.
 type config struct {
-	file  path // the file; "" for none
-	log   path // the log; "" for standard error
-	pid   path // the PID file; "" for none
-	wait  interval // how long the daemon may take to get ready
+	file  path          // the file; "" for none
+	log   path          // the log; "" for standard error
+	pid   path          // the PID file; "" for none
+	wait  time.Duration // how long the daemon may take to get ready
 	every interval
 	text  string
 }
@@ -29,8 +29,7 @@ func (c *config) define(flags *flag.FlagSet) {
 	flags.Var(&c.file, "config", "")
 	flags.Var(&c.log, "log", "")
 	flags.Var(&c.pid, "pidfile", "")
-	c.wait = interval{10 * time.Second}
-	flags.Var(&c.wait, "wait", "")
+	flags.DurationVar(&c.wait, "wait", 10*time.Second, "")
 	flags.Var(&c.every, "every", "")
 	flags.StringVar(&c.text, "text", "tick", "")
 }
@@ -51,6 +50,9 @@ func load(given *flag.FlagSet) (c config, err error) {
 	faults = append(faults, readEnvironment(flags)...)
 	// Last, since what is set last holds. Flags of main's own are not ours to set.
 	given.Visit(func(f *flag.Flag) { flags.Set(f.Name, f.Value.String()) })
+	if c.pid != "" && c.pid == c.log { // Opening the log again would unlock it.
+		faults = append(faults, fmt.Errorf("%s cannot be both log and PID file", c.log))
+	}
 	return c, errors.Join(faults...)
 }
 

@@ -33,6 +33,9 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 		return err
 	}
 	defer undo(&err, status.Close)
+	if err := sayReady(); err != nil {
+		return err
+	}
 	slog.Info("started", "dir", root.Name())
 	tick := time.NewTicker(c.every.Duration)
 	for n := 1; ; {

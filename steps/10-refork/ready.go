@@ -35,8 +35,8 @@ func startReady(daemon *exec.Cmd) (*os.File, error) {
 
 // awaitReady waits until the daemon is ready, at most for a time. It takes nothing but
 // the empty line for that: the pipe's end alone comes of a daemon that was killed, too.
-func awaitReady(pipe *os.File, wait interval) error {
-	pipe.SetReadDeadline(time.Now().Add(wait.Duration))
+func awaitReady(pipe *os.File, wait time.Duration) error {
+	pipe.SetReadDeadline(time.Now().Add(wait))
 	text, err := io.ReadAll(pipe)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):

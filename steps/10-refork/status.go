@@ -13,34 +13,40 @@ import (
 // A statusServer serves the status on a socket in the daemon's directory: who connects
 // is told one line. It is the work that this daemon accepts.
 type statusServer struct {
-	net.Listener
-	line atomic.Value
+	root     *os.Root
+	listener *net.UnixListener
+	line     atomic.Value
 }
 
-// serveStatus listens on the socket DIR/status, and says that the daemon is ready: who
-// connects from now on is answered, even if that takes a while.
+// serveStatus listens on the socket DIR/status. Who connects from now on is answered,
+// even if that takes a while.
 func serveStatus(root *os.Root) (*statusServer, error) {
-	listener, err := net.Listen("unix", filepath.Join(root.Name(), "status"))
+	address := &net.UnixAddr{Name: filepath.Join(root.Name(), "status")}
+	listener, err := net.ListenUnix("unix", address)
 	if err != nil {
 		return nil, fmt.Errorf("serve the status: %w", err)
 	}
-	s := &statusServer{Listener: listener}
+	listener.SetUnlinkOnClose(false) // Close does that, by a surer way.
+	s := &statusServer{root: root, listener: listener}
 	s.set("started", 0)
-	go s.serve()
-	if err := sayReady(); err != nil {
-		listener.Close()
-		return nil, err
-	}
+	go s.serve(listener)
 	return s, nil
 }
 
+// Close ends the service and removes the socket.
+func (s *statusServer) Close() error {
+	s.listener.Close()
+	return s.root.Remove("status")
+}
+
+// set sets what is told from now on.
 func (s *statusServer) set(what string, n int) {
 	s.line.Store(fmt.Sprintf("pid %d: %s %d\n", os.Getpid(), what, n))
 }
 
-func (s *statusServer) serve() {
+func (s *statusServer) serve(listener net.Listener) {
 	for {
-		client, err := s.Accept()
+		client, err := listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}

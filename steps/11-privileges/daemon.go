@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// daemon ticks until SIGTERM or SIGINT asks it to end. It then undoes what it
+// did, the last thing first: that is the order in which deferred calls run.
+func daemon(c config, given *flag.FlagSet, dir string) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	hangup := make(chan os.Signal, 1) // One that waits stands for all that come.
+	signal.Notify(hangup, syscall.SIGHUP)
+	root, err := openDir(dir)
+	if err != nil {
+		return err
+	}
+	defer undo(&err, func() error { return os.Remove(root.Name()) })
+	defer undo(&err, func() error { return removeLog(root) })
+	pid, err := lockPIDFile(c)
+	if err != nil {
+		return err
+	}
+	defer undo(&err, pid.release)
+	status, err := serveStatus(root)
+	if err != nil {
+		return err
+	}
+	defer undo(&err, status.Close)
+	if err := sayReady(); err != nil {
+		return err
+	}
+	slog.Info("started", "dir", root.Name())
+	tick := time.NewTicker(c.every.Duration)
+	for n := 1; ; {
+		select {
+		case <-tick.C:
+			slog.Info(c.text, "n", n)
+			status.set(c.text, n)
+			n++
+		case <-hangup:
+			report("log opened again", log.reopen())
+			report("configuration loaded", c.reload(given))
+			tick.Reset(c.every.Duration)
+		case <-ctx.Done():
+			stop() // A second signal has its default action again: it ends us at once.
+			endWithin(grace)
+			slog.Info("ended")
+			return nil
+		}
+	}
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// privateDir makes a new directory in $TMPDIR, or else in /tmp, that only its
+// owner may list, enter and write (mode 0700), and returns its absolute path.
+// A relative path would lead elsewhere once the working directory is /.
+func privateDir() (string, error) {
+	tmp, err := filepath.Abs(os.TempDir())
+	if err != nil {
+		return "", fmt.Errorf("find the directory for temporary files: %w", err)
+	}
+	dir, err := os.MkdirTemp(tmp, "daemonsteps-")
+	if err != nil {
+		return "", fmt.Errorf("make the daemon's directory: %w", err)
+	}
+	return dir, nil
+}
+
+// openDir opens dir, or a new private directory if dir is "". From then on names
+// are looked up below it: neither "../name" nor a symbolic link leads out, and
+// nobody can put another directory in its place (openat(2)).
+func openDir(dir string) (*os.Root, error) {
+	if dir == "" {
+		var err error
+		if dir, err = privateDir(); err != nil {
+			return nil, err
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the daemon's directory: %w", err)
+	}
+	return root, nil
+}

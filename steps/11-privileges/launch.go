@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+)
+
+// launch starts this program again with args, as the daemon, and says its pid
+// on standard output. The daemon is an orphan as soon as launch's process ends:
+// the kernel then makes it a child of init, or of the nearest subreaper.
+//
+// A C program would call fork(2) here. Go cannot: fork copies only the thread
+// that calls it, and the Go runtime needs all of its threads. So the program
+// is started anew.
+func launch(c config, args []string) error {
+	if err := checkPIDFile(c); err != nil {
+		return err
+	}
+	// Not os.Args[0]: whoever starts a program may call it anything.
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program's file: %w", err)
+	}
+	// os/exec has no field for the umask. It is set here, and inherited: what
+	// the daemon makes without a mode of its own is its owner's alone.
+	syscall.Umask(0o077)
+	child := exec.Command(self, args...)
+	child.Dir = "/" // A working directory keeps its file system from unmounting.
+	// Standard input, output and error stay unset. os/exec then opens /dev/null
+	// for them: they are open and usable, and nobody's terminal or pipe.
+
+	// The child is in our session, which has no terminal. We lead it (refork.go).
+	// execve(2) keeps an ignored signal ignored, and sets a handled one back to its
+	// default action. So all are handled here: the child starts with the defaults.
+	signal.Notify(make(chan os.Signal, 1))
+	if err := unblockSignals(); err != nil {
+		return err
+	}
+	if err := closeInherited(); err != nil {
+		return err
+	}
+	dir, err := privateDir()
+	if err != nil {
+		return err
+	}
+	// A -log among args comes later, and holds.
+	child.Args = slices.Insert(child.Args, 1, "-dir", dir, "-log", filepath.Join(dir, "log"))
+	ready, err := startReady(child)
+	if err != nil {
+		os.Remove(dir)
+		return fmt.Errorf("start the daemon: %w", err)
+	}
+	err = awaitReady(ready, c.wait)
+	if err == nil {
+		_, err = fmt.Printf("pid %d\n", child.Process.Pid)
+	}
+	if err != nil {
+		// A failed start must not leave a daemon that nobody knows of.
+		child.Process.Kill()
+		child.Wait()
+		os.RemoveAll(dir)
+		dropPIDFile(c)
+		return startError{err, child.ProcessState}
+	}
+	return nil
+}
