@@ -15,12 +15,12 @@ import (
 
 // A config is what can be set at the command line, in the environment and in a file.
 type config struct {
-	file  path          // the file; "" for none
-	log   path          // the log; "" for standard error
-	pid   path          // the PID file; "" for none
-	wait  time.Duration // how long the daemon may take to get ready
+	file  path // the file; "" for none
+	log   path // the log; "" for standard error
+	pid   path // the PID file; "" for none
 	every interval
 	text  string
+	wait  time.Duration
 }
 
 // define gives flags one for each field of c, and c the defaults.

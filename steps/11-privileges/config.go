@@ -15,12 +15,16 @@ import (
 
 // A config is what can be set at the command line, in the environment and in a file.
 type config struct {
-	file  path          // the file; "" for none
-	log   path          // the log; "" for standard error
-	pid   path          // the PID file; "" for none
-	wait  time.Duration // how long the daemon may take to get ready
+	file  path // the file; "" for none
+	log   path // the log; "" for standard error
+	pid   path // the PID file; "" for none
 	every interval
 	text  string
+	wait  time.Duration
+
+	user   string // whom to become; "" for nobody else
+	chroot path   // the root directory to have; "" for the present one
+	listen string // a TCP address; "" for none
 }
 
 // define gives flags one for each field of c, and c the defaults.
@@ -30,6 +34,9 @@ func (c *config) define(flags *flag.FlagSet) {
 	flags.Var(&c.log, "log", "")
 	flags.Var(&c.pid, "pidfile", "")
 	flags.DurationVar(&c.wait, "wait", 10*time.Second, "")
+	flags.StringVar(&c.user, "user", "", "")
+	flags.Var(&c.chroot, "chroot", "")
+	flags.StringVar(&c.listen, "listen", "", "")
 	flags.Var(&c.every, "every", "")
 	flags.StringVar(&c.text, "text", "tick", "")
 }

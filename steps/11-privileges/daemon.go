@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -21,7 +23,11 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer undo(&err, func() error { return os.Remove(root.Name()) })
+	parent, err := os.OpenRoot(filepath.Dir(root.Name()))
+	if err != nil {
+		return fmt.Errorf("open what holds the daemon's directory: %w", err)
+	}
+	defer undo(&err, func() error { return parent.Remove(filepath.Base(root.Name())) })
 	defer undo(&err, func() error { return removeLog(root) })
 	pid, err := lockPIDFile(c)
 	if err != nil {
@@ -33,6 +39,12 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 		return err
 	}
 	defer undo(&err, status.Close)
+	if err := status.servePort(c.listen); err != nil {
+		return err
+	}
+	if err := dropPrivileges(c, given, root); err != nil {
+		return err
+	}
 	if err := sayReady(); err != nil {
 		return err
 	}

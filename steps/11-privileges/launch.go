@@ -44,6 +44,9 @@ func launch(c config, args []string) error {
 	if err := closeInherited(); err != nil {
 		return err
 	}
+	if err := confine(child); err != nil {
+		return err
+	}
 	dir, err := privateDir()
 	if err != nil {
 		return err

@@ -28,6 +28,9 @@ const usage = `usage: %[1]s [flags]              start the daemon, say its pid, 
                 with -foreground to standard error). SIGHUP has FILE opened again.
   -pidfile FILE hold FILE, with the pid in it: one daemon at a time does
   -dir DIR      the daemon's own directory (if not given: a new one in $TMPDIR)
+  -user NAME    be NAME's, when all is open that needs root
+  -chroot DIR   have DIR as the root directory then
+  -listen ADDR  serve what DIR/status does at a TCP address, too: localhost:79
   -wait TIME    give up if the daemon is not ready after TIME (10s if not given)
   -ready N      write a line to descriptor N when the socket DIR/status is served
   -leader       be the launcher that leads the daemon's session

@@ -112,7 +112,11 @@ func (p pidFile) release() error {
 	if p.File == nil || !p.inPlace() {
 		return nil
 	}
-	return unix.Unlinkat(int(p.dir.Fd()), filepath.Base(p.Name()), 0)
+	err := unix.Unlinkat(int(p.dir.Fd()), filepath.Base(p.Name()), 0)
+	if errors.Is(err, fs.ErrPermission) { // It is in a directory of root's.
+		return p.Truncate(0)
+	}
+	return err
 }
 
 // checkPIDFile is for the launcher: the daemon would fail where nobody sees it.
