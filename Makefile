@@ -23,7 +23,7 @@ help: ## this list
 	@sed -n 's/^\([a-z%]*\):.*## /\1	/p' Makefile | sed 's/%/N/' | expand -t 10
 
 step%: FORCE ## start step N from here, and show what became of it
-	@$(GO) build -buildvcs=false -o bin/ ./steps/$(call step,$*) ./cmd/step
+	@CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/ ./steps/$(call step,$*) ./cmd/step
 	@bin/step start $(call step,$*)
 
 stop: FORCE ## end what make stepN has started

@@ -31,15 +31,17 @@ func TestLessons(t *testing.T) {
 	t.Parallel()
 	terms := words(t)
 	for i, step := range steps() {
-		path := filepath.Join("docs", step+".md")
-		if *update && i > 0 {
-			between(t, path, "diff", "```diff\n"+stepDiff(t, i)+"```\n")
-		}
-		d := readDoc(t, path)
-		complain(t, checkShape(d, step))
-		complain(t, checkGo(d, stepSources(t, i)))
-		complain(t, checkDiff(d, stepDiff(t, i)))
-		complain(t, checkWords(d, terms))
+		t.Run(step, func(t *testing.T) {
+			path := filepath.Join("docs", step+".md")
+			if *update && i > 0 {
+				between(t, path, "diff", "```diff\n"+stepDiff(t, i)+"```\n")
+			}
+			d := readDoc(t, path)
+			complain(t, checkShape(d, step))
+			complain(t, checkGo(d, stepSources(t, i)))
+			complain(t, checkDiff(d, stepDiff(t, i)))
+			complain(t, checkWords(d, terms))
+		})
 	}
 }
 

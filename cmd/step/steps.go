@@ -26,6 +26,18 @@ var steps = []step{
 		[]string{"cwd", "umask"}},
 	{"05-signals", "SIGTERM and SIGINT end it, status 0, nothing left behind",
 		nil},
+	{"06-config", "a file and the environment set it; SIGHUP loads them again",
+		nil},
+	{"07-log", "it logs to a file that can be rotated",
+		nil},
+	{"08-pidfile", "one at a time, by a locked PID file; -stop ends it",
+		nil},
+	{"09-ready", "its launcher returned when it was ready",
+		nil},
+	{"10-refork", "it leads no session, so it cannot get a terminal",
+		[]string{"sid"}},
+	{"11-privileges", "its environment and its rights are reduced",
+		nil},
 }
 
 // cleanStep is the first step whose daemon removes what it made.

@@ -45,7 +45,8 @@ type Check struct {
 func (c Check) Doc() string { return "docs/" + Lessons[c.Lesson-1] + ".md" }
 
 // Lessons are the names of the lessons that checks are taught in, in order.
-var Lessons = []string{"01-fork", "02-setsid", "03-close-fds", "04-chdir", "05-signals"}
+var Lessons = []string{"01-fork", "02-setsid", "03-close-fds", "04-chdir", "05-signals",
+	"06-config", "07-log", "08-pidfile", "09-ready", "10-refork", "11-privileges"}
 
 // All are the checks, in the order of the lessons.
 var All = []Check{

@@ -12,11 +12,17 @@ import (
 
 // news says in a few words what each step brings.
 var news = map[string]string{
-	"01-fork":      "runs in the background",
-	"02-setsid":    "its own session",
-	"03-close-fds": "no inherited files",
-	"04-chdir":     "its own place",
-	"05-signals":   "ends and cleans up",
+	"01-fork":       "runs in the background",
+	"02-setsid":     "its own session",
+	"03-close-fds":  "no inherited files",
+	"04-chdir":      "its own place",
+	"05-signals":    "ends and cleans up",
+	"06-config":     "is told what to do, and told again",
+	"07-log":        "says what happens",
+	"08-pidfile":    "is one at a time",
+	"09-ready":      "says when it is ready",
+	"10-refork":     "never gets a terminal back",
+	"11-privileges": "has no right too many",
 }
 
 // planned are the steps of the course, also those that are still to be written.
