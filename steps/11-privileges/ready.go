@@ -42,6 +42,7 @@ func awaitReady(pipe *os.File, wait time.Duration) error {
 	said := make(chan string, 1)
 	go func() {
 		text, _ := io.ReadAll(io.LimitReader(pipe, maxFile))
+		io.Copy(io.Discard, pipe) // whatever is too much
 		said <- string(text)
 	}()
 	select {
