@@ -475,6 +475,8 @@ func judgeSingle(f *facts) (Verdict, string) {
 	s := f.single
 	var wrong []string
 	switch {
+	case s.first == 0: // There is nothing to say but that.
+		return Fail, afterKill(s.again)
 	case s.never:
 		wrong = append(wrong, fmt.Sprintf("a second start had not ended after %v", f.options.Timeout))
 	case s.second != 0:
@@ -489,12 +491,16 @@ func judgeSingle(f *facts) (Verdict, string) {
 		wrong = append(wrong, fmt.Sprintf("the PID file says %.20q, and the daemon is %d", s.names, s.first))
 	}
 	if s.again != nil {
-		wrong = append(wrong, "after SIGKILL "+strings.TrimPrefix(s.again.Error(), errUnsteady.Error()+": "))
+		wrong = append(wrong, afterKill(s.again))
 	}
 	if len(wrong) > 0 {
 		return Fail, strings.Join(wrong, "; ")
 	}
 	return Pass, fmt.Sprintf("a second start ended with %v: %s", s.exit, s.said)
+}
+
+func afterKill(err error) string {
+	return "when the last one was ended by SIGKILL: " + strings.TrimPrefix(err.Error(), errUnsteady.Error()+": ")
 }
 
 func judgeReady(f *facts) (Verdict, string) {
