@@ -40,9 +40,31 @@ func TestMain(m *testing.M) {
 	// With -race each process would wait a second before it ends, if not told so.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	lab.Main()
+	if !raceDetector && coverDir() == "" { // They look at processes of this program alone.
+		if err := buildHelper(); err != nil {
+			fmt.Fprintln(os.Stderr, "build the lab's helper:", err)
+			os.Exit(1)
+		}
+	}
 	testscript.Main(watched{m}, map[string]func(){
 		"isdaemon": func() { os.Exit(isdaemon.Main(os.Args[1:], os.Stdout, os.Stderr)) },
 	})
+}
+
+// buildHelper builds the program of the labs.
+func buildHelper() error {
+	sources, err := filepath.Glob(filepath.Join(repo(), "internal", "*", "*.go"))
+	if err != nil {
+		return err
+	}
+	main, err := filepath.Glob(filepath.Join(repo(), "internal", "lab", "helper", "*.go"))
+	if err != nil {
+		return err
+	}
+	lab.Helper, err = kept("lab-helper", append(sources, main...), func(bin, _ string) error {
+		return goBuild(repo(), "-o", bin, "./internal/lab/helper")
+	})
+	return err
 }
 
 // coverDir returns where go test -cover wants the counters of other processes.
