@@ -66,7 +66,7 @@ var All = []Check{
 	{ID: "terminal", Title: "it has no controlling terminal", Lesson: 2,
 		Source: "daemon(7), SysV daemons, step 6; credentials(7), Sessions", needs: needJob, judge: judgeTerminal},
 	{ID: "hangup", Title: "it survives the closing of the terminal", Lesson: 2,
-		Source: "setsid(2), NOTES; signal(7), SIGHUP", needs: needJob | needDirect, judge: judgeHangup},
+		Source: "setsid(2), NOTES; signal(7), SIGHUP", needs: needJob | needHangup | needDirect, judge: judgeHangup},
 	{ID: "interrupt", Title: "it survives a ^C typed where it was started", Lesson: 2,
 		Source: "setsid(2); termios(3), ISIG", needs: needPipe, judge: judgeInterrupt},
 	{ID: "stdio", Title: "descriptors 0, 1, 2 are open, usable, and not its caller's", Lesson: 3,
