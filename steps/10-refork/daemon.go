@@ -50,7 +50,7 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 		case <-ctx.Done():
 			stop() // A second signal has its default action again: it ends us at once.
 			endWithin(grace)
-			slog.Info("ended")
+			slog.Info("ending")
 			return nil
 		}
 	}

@@ -76,6 +76,9 @@ func main() {
 	connect(*ready)
 	if err == nil && *foreground {
 		err = daemon(c, flags, *dir)
+		if err == nil || c.log != "" { // If not, it is said below, in the same place.
+			report("ended", err)
+		}
 	} else if err == nil && !*stop {
 		// The daemon gets -foreground, and every other flag that we got.
 		args := []string{"-foreground"}
