@@ -131,8 +131,10 @@ func awaitLock(c config, daemon *os.Process) error {
 			daemon.Release() // Its pid may become another's.
 			return cmp.Or(checkPIDFile(c), errors.New("it ended before it held the PID file"))
 		}
-		f, _ := openPIDFile(c, 0)
-		pid = holder(f)
+		f, err := openPIDFile(c, 0)
+		if err == nil {
+			pid, _ = daemonOf(f)
+		}
 		f.Close()
 	}
 	return nil
