@@ -47,9 +47,6 @@ func load(given *flag.FlagSet) (c config, err error) {
 	faults = append(faults, readEnvironment(flags)...)
 	// Last, since what is set last holds. Flags of main's own are not ours to set.
 	given.Visit(func(f *flag.Flag) { flags.Set(f.Name, f.Value.String()) })
-	if c.pid != "" && c.pid == c.log { // Opening the log again would unlock it.
-		faults = append(faults, fmt.Errorf("%s cannot be both log and PID file", c.log))
-	}
 	return c, errors.Join(faults...)
 }
 

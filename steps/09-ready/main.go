@@ -67,7 +67,7 @@ func main() {
 
 	c, err := load(flags)
 	if *stop { // also with a configuration that is faulty by now
-		err = stopDaemon(string(c.pid))
+		err = stopDaemon(c)
 	} else if err == nil {
 		err = openLog(string(c.log)) // In the launcher to see that it can be.
 	}

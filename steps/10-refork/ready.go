@@ -10,8 +10,6 @@ import (
 	"runtime/debug"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Until the daemon is ready, a pipe joins it to its launcher. It writes an empty line
@@ -67,14 +65,6 @@ func exitStatus(err error) int {
 		return max(1, e.daemon.ExitCode())
 	}
 	return 1
-}
-
-// dropPIDFile removes the PID file of a daemon that had to be killed.
-func dropPIDFile(c config) {
-	p, err := openPIDFile(string(c.pid), 0)
-	if err == nil && unix.FcntlFlock(p.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) == nil {
-		p.release()
-	}
 }
 
 // launcher leads to whoever waits until we are ready; it is nil if nobody does.

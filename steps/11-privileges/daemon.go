@@ -29,11 +29,10 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 	}
 	defer undo(&err, func() error { return parent.Remove(filepath.Base(root.Name())) })
 	defer undo(&err, func() error { return removeLog(root) })
-	pid, err := lockPIDFile(c)
-	if err != nil {
+	if err := lockPIDFile(c); err != nil {
 		return err
 	}
-	defer undo(&err, pid.release)
+	defer undo(&err, releasePIDFile)
 	status, err := serveStatus(root)
 	if err != nil {
 		return err
