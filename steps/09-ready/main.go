@@ -28,7 +28,7 @@ const usage = `usage: %[1]s [flags]              start the daemon, say its pid, 
   -pidfile FILE hold FILE, with the pid in it: one daemon at a time does
   -dir DIR      the daemon's own directory (if not given: a new one in $TMPDIR)
   -wait TIME    give up if the daemon is not ready after TIME (10s if not given)
-  -ready N      write a line to descriptor N when the socket DIR/status is served
+  -ready N      with -foreground: write a line end to descriptor N when it is ready
   -foreground   no launcher: for a debugger, a container, or an init that
                 starts it
 
@@ -71,7 +71,7 @@ func main() {
 	} else if err == nil {
 		err = openLog(string(c.log)) // In the launcher to see that it can be.
 	}
-	connect(*ready)
+	err = errors.Join(err, connect(*ready, c.wait))
 	if err == nil && *foreground {
 		err = daemon(c, flags, *dir)
 		if err == nil || c.log != "" { // If not, it is said below, in the same place.

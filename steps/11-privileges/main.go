@@ -31,7 +31,7 @@ const usage = `usage: %[1]s [flags]              start the daemon, say its pid, 
   -chroot DIR   have DIR as the root directory then
   -listen ADDR  serve what DIR/status does at a TCP address, too: localhost:79
   -wait TIME    give up if the daemon is not ready after TIME (10s if not given)
-  -ready N      write a line to descriptor N when the socket DIR/status is served
+  -ready N      with -foreground: write a line end to descriptor N when it is ready
   -leader       be the launcher that leads the daemon's session
   -foreground   no launcher: for a debugger, a container, or an init that
                 starts it
@@ -76,7 +76,7 @@ func main() {
 	} else if err == nil {
 		err = openLog(string(c.log)) // In the launcher to see that it can be.
 	}
-	connect(*ready)
+	err = errors.Join(err, connect(*ready, c.wait))
 	if err == nil && *foreground {
 		err = daemon(c, flags, *dir)
 		if err == nil || c.log != "" { // If not, it is said below, in the same place.
@@ -86,7 +86,7 @@ func main() {
 		// The daemon gets -foreground, and every other flag that we got.
 		args := []string{"-foreground"}
 		flags.Visit(func(f *flag.Flag) {
-			if f.Name != "leader" {
+			if f.Name != "leader" && f.Name != "ready" { // These are ours.
 				args = append(args, "-"+f.Name, f.Value.String())
 			}
 		})
