@@ -100,9 +100,13 @@ func sayReady() error {
 	}
 	launcher.Close()
 	launcher = nil
-	// The text of a panic goes there from now on. It keeps a copy of the pipe no more.
+	// Nothing may fail from here on. The text of a panic goes to the log again, and what
+	// sends it there lets go of its copy of the pipe.
 	debug.SetCrashOutput(nil, debug.CrashOptions{})
-	return log.reopen()
+	if log.name != "" {
+		debug.SetCrashOutput(log.file, debug.CrashOptions{})
+	}
+	return nil
 }
 
 // sayWhy tells the launcher why we failed, if it still waits for us.
