@@ -109,12 +109,15 @@ func (p pidFile) holder() int {
 // release removes the file. It stays locked until we end, or a second daemon could
 // start while we still clean up.
 func (p pidFile) release() error {
-	if p.File == nil || !p.inPlace() {
+	if p.File == nil {
 		return nil
 	}
-	err := unix.Unlinkat(int(p.dir.Fd()), filepath.Base(p.Name()), 0)
-	if errors.Is(err, fs.ErrPermission) { // It is in a directory of root's.
-		return p.Truncate(0)
+	err := p.Truncate(0) // In a directory of root's it stays.
+	if !p.inPlace() {
+		return err
+	}
+	if e := unix.Unlinkat(int(p.dir.Fd()), filepath.Base(p.Name()), 0); !errors.Is(e, fs.ErrPermission) {
+		return e
 	}
 	return err
 }
