@@ -119,17 +119,21 @@ var haveNamespaces = sync.OnceValue(func() error {
 })
 
 func condition(cond string) (bool, error) {
-	switch cond {
-	case "namespaces":
+	if f, ok := conditions[cond]; ok {
+		return f()
+	}
+	return false, fmt.Errorf("no condition is called %q", cond)
+}
+
+var conditions = map[string]func() (bool, error){
+	"namespaces": func() (bool, error) {
 		err := haveNamespaces()
 		if err != nil && !errors.Is(err, lab.ErrNoNamespace) {
 			return false, err
 		}
 		return err == nil, nil
-	case "root":
-		return os.Geteuid() == 0, nil
-	}
-	return false, fmt.Errorf("no condition is called %q", cond)
+	},
+	"root": func() (bool, error) { return os.Geteuid() == 0, nil },
 }
 
 // A stage is what one scenario has set up.

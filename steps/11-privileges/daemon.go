@@ -23,7 +23,7 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	parent, err := os.OpenRoot(filepath.Dir(root.Name()))
+	parent, err := os.OpenRoot(filepath.Join(root.Name(), ".."))
 	if err != nil {
 		return fmt.Errorf("open what holds the daemon's directory: %w", err)
 	}

@@ -115,10 +115,11 @@ func sayReady() error {
 		return nil
 	}
 	late.Stop()
-	// The text of a panic goes to the log again. It keeps a copy of the pipe no more.
+	// The text of a panic goes to the log again, and the copy of the pipe that it had
+	// goes. To open the log anew could fail by now.
 	debug.SetCrashOutput(nil, debug.CrashOptions{})
-	if err := log.reopen(); err != nil {
-		return err
+	if log.name != "" {
+		debug.SetCrashOutput(log.file, debug.CrashOptions{})
 	}
 	if _, err := launcher.WriteString("\n"); err != nil {
 		return fmt.Errorf("say that the daemon is ready: %w", err)
