@@ -40,6 +40,9 @@ func run(args []string) error {
 
 // load returns the time between two ticks. The command line counts more than the file.
 func load() (time.Duration, error) {
+	if flag.NArg() > 0 {
+		return 0, fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	}
 	wait := time.Second
 	if *file != "" {
 		if !filepath.IsAbs(*file) { // The daemon's working directory is another.
