@@ -67,7 +67,6 @@ func launch(c config, args []string) error {
 		child.Process.Kill()
 		child.Wait()
 		os.RemoveAll(dir)
-		dropPIDFile(c)
 		return startError{err, child.ProcessState}
 	}
 	return nil

@@ -80,14 +80,6 @@ func exitStatus(err error) int {
 	return 1
 }
 
-// dropPIDFile removes the PID file of a daemon that had to be killed.
-func dropPIDFile(c config) {
-	p, err := openPIDFile(string(c.pid), 0)
-	if err == nil && unix.FcntlFlock(p.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) == nil {
-		p.release()
-	}
-}
-
 // launcher leads to whoever waits until we are ready; it is nil if nobody does. reasons
 // is the same, if our standard error is /dev/null, where nobody reads why we failed.
 var launcher, reasons *os.File
@@ -123,10 +115,11 @@ func sayReady() error {
 		return nil
 	}
 	late.Stop()
-	// The text of a panic goes to the log again. It keeps a copy of the pipe no more.
+	// The text of a panic goes to the log again, and the copy of the pipe that it had
+	// goes. To open the log anew could fail by now.
 	debug.SetCrashOutput(nil, debug.CrashOptions{})
-	if err := log.reopen(); err != nil {
-		return err
+	if log.name != "" {
+		debug.SetCrashOutput(log.file, debug.CrashOptions{})
 	}
 	if _, err := launcher.WriteString("\n"); err != nil {
 		return fmt.Errorf("say that the daemon is ready: %w", err)
