@@ -442,8 +442,8 @@ func (k *killer) kill(c call) (hit bool, err error) {
 	if len(files) > 0 || ferr != nil {
 		err = errors.Join(err, ferr, fmt.Errorf("these files are left: %v", files))
 	}
-	if _, serr := os.Lstat(pid); !errors.Is(serr, os.ErrNotExist) {
-		err = errors.Join(err, errors.New("the PID file is left"))
+	if text, ferr := os.ReadFile(pid); len(text) > 0 || ferr != nil && !errors.Is(ferr, os.ErrNotExist) {
+		err = errors.Join(err, ferr, fmt.Errorf("the PID file names %q", text))
 	}
 	return hit, err
 }
