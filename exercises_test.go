@@ -154,14 +154,18 @@ func (e exercise) build(t *testing.T, replace map[string]string) string {
 }
 
 // judge returns what isdaemon says of a program, when it is given what make exerciseN
-// gives it.
-func (e exercise) judge(t *testing.T, bin string, timeout time.Duration) (*checks.Report, error) {
+// gives it. With whole it judges by all checks of the lessons so far, and not only by
+// the one that the exercise is about.
+func (e exercise) judge(t *testing.T, bin string, timeout time.Duration, whole bool) (*checks.Report, error) {
 	t.Helper()
 	starts := 1
 	if e.fails == "hangup" {
 		starts = 20 // A race decides, and that once in a while the other way.
 	}
 	args := []string{"-json", fmt.Sprintf("-through=%d", e.through()), fmt.Sprintf("-starts=%d", starts)}
+	if !whole {
+		args = append(args, "-only="+e.fails)
+	}
 	if timeout != 0 {
 		args = append(args, "-timeout="+timeout.String())
 	}
@@ -199,7 +203,7 @@ func failures(r *checks.Report) map[string]string {
 }
 
 // TestExercises holds that each exercise fails for its own reason and no other, and
-// that its answer mends it. A learner who runs it has perhaps solved some: then their
+// that its answer mends it: by all checks with -storm. A learner who runs it has perhaps solved some: then their
 // program is judged, and the test says what came of it.
 func TestExercises(t *testing.T) {
 	t.Parallel()
@@ -217,7 +221,7 @@ func TestExercises(t *testing.T) {
 			wg.Add(2)
 			go func() {
 				defer wg.Done()
-				r, err := e.judge(t, unsolved, e.timeout)
+				r, err := e.judge(t, unsolved, e.timeout, *storm)
 				failed := failures(r)
 				if err != nil || len(failed) != 1 || !regexp.MustCompile(e.evidence).MatchString(failed[e.fails]) {
 					t.Errorf("unsolved: failed are %q (%v), and not %s alone with %q", failed, err, e.fails, e.evidence)
@@ -225,7 +229,7 @@ func TestExercises(t *testing.T) {
 			}()
 			go func() {
 				defer wg.Done()
-				r, err := e.judge(t, answer, 0)
+				r, err := e.judge(t, answer, 0, *storm)
 				if err != nil {
 					t.Errorf("answer: %v", err)
 					return
@@ -244,7 +248,7 @@ func TestExercises(t *testing.T) {
 // yours judges an exercise that somebody has changed. It fails only where a change
 // should not come unnoticed: in continuous integration, if it solves nothing.
 func (e exercise) yours(t *testing.T) {
-	r, err := e.judge(t, e.build(t, nil), 0)
+	r, err := e.judge(t, e.build(t, nil), 0, true)
 	failed := failures(r)
 	if err == nil && len(failed) == 0 {
 		t.Skipf("%s was changed, and is solved now: it cannot be shown unsolved", e.dir())
