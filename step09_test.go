@@ -29,6 +29,8 @@ import (
 func init() {
 	verbs["about"] = about
 	verbs["served"] = served
+	verbs["terminal"] = terminal
+	verbs["typethere"] = typeThere
 }
 
 // about says whom the next commands are about: the launcher, the child of whom they were
@@ -112,6 +114,54 @@ func askStatus(sockets []string) (string, error) {
 	conn.SetDeadline(time.Now().Add(deadline))
 	text, err := io.ReadAll(conn)
 	return string(text), err
+}
+
+// terminals are those that scenarios have opened, each besides its daemon's.
+var terminals sync.Map // of *stage to *os.File, the master
+
+// terminal opens a terminal that belongs to no session, as one at which nobody is logged
+// in, and has a symbolic link lead to it.
+func terminal(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 || neg {
+		ts.Fatalf("usage: terminal LINK")
+	}
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	ts.Check(err)
+	master := os.NewFile(uintptr(fd), "/dev/ptmx")
+	ts.Defer(func() { master.Close() })
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	ts.Check(err)
+	ts.Check(unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+	// It stays open here, as a terminal's own line does.
+	line, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	ts.Check(err)
+	ts.Defer(func() { line.Close() })
+	ts.Check(os.Chmod(line.Name(), 0o666)) // whoever is to open it
+	os.Remove(ts.MkAbs(args[0]))
+	ts.Check(os.Symlink(line.Name(), ts.MkAbs(args[0])))
+	terminals.Store(stageOf(ts), master)
+}
+
+// typeThere types ^C on that terminal, and returns when it has been shown there: its
+// signal has been sent then.
+func typeThere(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 || args[0] != "^C" || neg {
+		ts.Fatalf("usage: typethere ^C")
+	}
+	master, ok := terminals.Load(stageOf(ts))
+	if !ok {
+		ts.Fatalf("there is no other terminal")
+	}
+	f := master.(*os.File)
+	_, err := f.WriteString("\x03")
+	ts.Check(err)
+	ts.Check(f.SetReadDeadline(time.Now().Add(deadline)))
+	var shown []byte
+	for more := make([]byte, 100); !bytes.Contains(shown, []byte("^C")); {
+		n, err := f.Read(more)
+		ts.Check(err)
+		shown = append(shown, more[:n]...)
+	}
 }
 
 // TestServedAtReturn starts daemons, and connects to each as soon as its launcher has
