@@ -216,7 +216,11 @@ func (s *pidStorm) run(script string, args ...string) map[string]startResult {
 	session, err := s.lab.Start(lab.Command{Way: lab.Script, Dir: place,
 		Args: slices.Concat(s.tracer, []string{"/bin/sh", "-c", script, s.bin, s.pid}, args)})
 	s.check(err)
-	exit, err := session.Wait(5 * deadline) // A storm of full size is one command.
+	limit := deadline
+	if *storm { // It is one command.
+		limit = 30 * deadline
+	}
+	exit, err := session.Wait(limit)
 	s.check(err)
 	if out, _, err := session.Output(); err != nil || out != "" || !exit.OK() {
 		s.t.Fatalf("the script ended with %v and said %q (%v)", exit, out, err)
