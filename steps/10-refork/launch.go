@@ -59,6 +59,9 @@ func launch(c config, args []string) error {
 	if err == nil {
 		_, err = fmt.Printf("pid %d\n", child.Process.Pid)
 	}
+	if err == nil {
+		err = sayReady() // We are the leader, and the launcher waits for us.
+	}
 	if err != nil {
 		// A failed start must not leave a daemon that nobody knows of.
 		child.Process.Kill()
