@@ -17,14 +17,15 @@ import (
 func scenes() (before, after Scene) {
 	shell := Process{Role: Shell, Session: Shell, Group: Shell, Terminal: true, Note: Prompt}
 	launcher := Process{Role: Launcher, Ended: true, Parent: Shell, Session: Shell, Group: Job, Terminal: true}
-	before = Scene{Command: "01-fork", Terminal: "pts", Processes: []Process{{Role: Subreaper}, shell, launcher, {
+	before = Scene{Command: []string{"01-fork"}, Terminal: "pts", Processes: []Process{{Role: Subreaper}, shell, launcher, {
 		Role: Daemon, Parent: Subreaper, Session: Shell, Group: Job, Terminal: true, Cwd: "caller's dir", Umask: "0022",
 		Descriptors: []Descriptor{{"0", Terminal}, {"1", Terminal}, {"2", Terminal}},
 	}}}
-	after = Scene{Command: "04-chdir", Terminal: "pts", Processes: []Process{{Role: Subreaper}, shell, launcher, {
+	after = Scene{Command: []string{"04-chdir"}, Terminal: "pts", Processes: []Process{{Role: Subreaper}, shell, launcher, {
 		Role: Daemon, Parent: Subreaper, Session: Daemon, Group: Daemon, Cwd: "/", Umask: "0077",
 		Descriptors: []Descriptor{{"0", Null}, {"1", Null}, {"2", Null}, {"", Directory}},
-	}}, Own: &Dir{"0700", []string{"ticks"}}, End: &End{How: "exit status 0"}}
+	}}, Dirs: map[string]*Dir{Directory: {"0700", []File{{Name: "ticks"}}}}, Then: &Then{"after SIGTERM", []Card{
+		{Kind: Ended, Title: Daemon, Lines: []string{"exit status 0"}}, {Kind: Ended, Title: "nothing left"}}}}
 	return before, after
 }
 
@@ -58,7 +59,7 @@ func TestDraw(t *testing.T) {
 		`<title id="title">a title &amp; more</title>`,
 		"Descriptors 0, 1, 2 lead to the terminal. Its working directory is the caller&#39;s dir. Its umask is 0022.",
 		"It leads a session of its own, with no controlling terminal, and is in a process group of its own.",
-		"After SIGTERM: exit status 0; left: nothing.",
+		"Then: after SIGTERM. Daemon: exit status 0. Nothing left.",
 		"@media (prefers-color-scheme: dark)",
 		`<rect class="ground"`,
 		`class="session new"`, `class="group new"`, `class="arrow new"`, `class="thing new"`, ">new<",
@@ -86,7 +87,7 @@ func TestChangedFact(t *testing.T) {
 	before, after := scenes()
 	svg := draw(t, before, after)
 	changes := map[string]func(s *Scene, daemon *Process){
-		"command":      func(s *Scene, _ *Process) { s.Command = "xyz" },
+		"command":      func(s *Scene, _ *Process) { s.Command = []string{"xyz"} },
 		"terminal":     func(s *Scene, _ *Process) { s.Terminal = "tty" },
 		"role":         func(s *Scene, _ *Process) { s.Processes[2].Role = "child" },
 		"fewer":        func(s *Scene, _ *Process) { s.Processes = slices.Delete(s.Processes, 2, 3) },
@@ -101,13 +102,19 @@ func TestChangedFact(t *testing.T) {
 		"target":       func(_ *Scene, d *Process) { d.Descriptors[0].Target = Terminal },
 		"descriptor":   func(_ *Scene, d *Process) { d.Descriptors = d.Descriptors[:3] },
 		"leak":         func(_ *Scene, d *Process) { d.Descriptors[3] = Descriptor{"9", Held} },
-		"mode":         func(s *Scene, _ *Process) { s.Own.Mode = "0755" },
-		"file":         func(s *Scene, _ *Process) { s.Own.Files = nil },
-		"no directory": func(s *Scene, _ *Process) { s.Own = nil },
-		"no end":       func(s *Scene, _ *Process) { s.End = nil },
-		"how":          func(s *Scene, _ *Process) { s.End.How = "killed by SIGTERM" },
-		"left":         func(s *Scene, _ *Process) { s.End.Left = s.Own },
-		"processes":    func(s *Scene, _ *Process) { s.End.Processes = 1 },
+		"mode":         func(s *Scene, _ *Process) { s.Dirs[Directory].Mode = "0755" },
+		"file":         func(s *Scene, _ *Process) { s.Dirs[Directory].Files = nil },
+		"no directory": func(s *Scene, _ *Process) { s.Dirs = nil },
+		"no end":       func(s *Scene, _ *Process) { s.Then = nil },
+		"how":          func(s *Scene, _ *Process) { s.Then.Cards[0].Lines[0] = "killed by SIGTERM" },
+		"file note":    func(s *Scene, _ *Process) { s.Dirs[Directory].Files[0].Note = "s" },
+		"fact":         func(_ *Scene, d *Process) { d.Facts = []string{"reads"} },
+		"did":          func(s *Scene, _ *Process) { s.Then.Did = "after SIGHUP" },
+		"kind":         func(s *Scene, _ *Process) { s.Then.Cards[0].Kind = Alive },
+		"title":        func(s *Scene, _ *Process) { s.Then.Cards[1].Title = "much left" },
+		"leads":        func(s *Scene, _ *Process) { s.Then.Cards[0].Leads = true },
+		"card file":    func(s *Scene, _ *Process) { s.Then.Cards[0].Files = []File{{Name: "ticks"}} },
+		"card":         func(s *Scene, _ *Process) { s.Cards = []Card{{Kind: Thing, Title: "conf"}} },
 	}
 	for name, change := range changes {
 		before, after := scenes()
@@ -122,12 +129,15 @@ func TestChangedFact(t *testing.T) {
 func TestTooLong(t *testing.T) {
 	const long = "much too long for a picture"
 	for name, change := range map[string]func(s *Scene){
-		"command":  func(s *Scene) { s.Command = long + long },
+		"command":  func(s *Scene) { s.Command = []string{long + long} },
 		"role":     func(s *Scene) { s.Processes[2].Role = long },
 		"cwd":      func(s *Scene) { s.Processes[3].Cwd = long },
 		"terminal": func(s *Scene) { s.Terminal = long },
-		"file":     func(s *Scene) { s.Own.Files = []string{long + long} },
-		"end":      func(s *Scene) { s.End.How = long + long },
+		"fact":     func(s *Scene) { s.Processes[3].Facts = []string{long} },
+		"card":     func(s *Scene) { s.Cards = []Card{{Kind: Thing, Title: long + long}} },
+		"did":      func(s *Scene) { s.Then.Did = long + long },
+		"file":     func(s *Scene) { s.Dirs[Directory].Files[0].Name = long + long },
+		"end":      func(s *Scene) { s.Then.Cards[0].Lines[0] = long + long },
 	} {
 		before, after := scenes()
 		change(&after)
