@@ -11,6 +11,7 @@ import (
 	"go/token"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -126,7 +127,9 @@ func TestScoreboard(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			board[i], errs[i] = checks.Run(context.Background(), []string{program(step)}, checks.Options{Starts: 5})
+			args, o := knownOf(t, i+1)
+			o.Starts = 5
+			board[i], errs[i] = checks.Run(context.Background(), append([]string{program(step)}, args...), o)
 		}()
 	}
 	wg.Wait()
@@ -136,15 +139,13 @@ func TestScoreboard(t *testing.T) {
 		if errs[i] != nil {
 			t.Fatalf("judge %s: %v", step, errs[i])
 		}
-		fmt.Fprintf(&b, "  %s", step)
+		fmt.Fprintf(&b, "  %s", step[:2])
 	}
 	b.WriteString("\n")
 	for c, check := range checks.All {
 		fmt.Fprintf(&b, "%-10s", check.ID)
-		for i, step := range steps() {
-			// Under the middle of the name.
-			left := (len(step) - 1) / 2
-			fmt.Fprintf(&b, "  %*s%s%*s", left, "", marks[board[i].Checks[c].Verdict], len(step)-left-1, "")
+		for i := range steps() {
+			fmt.Fprintf(&b, "  %s ", marks[board[i].Checks[c].Verdict])
 		}
 		b.Truncate(len(bytes.TrimRight(b.Bytes(), " ")))
 		b.WriteString("\n")
@@ -173,6 +174,39 @@ func TestScoreboard(t *testing.T) {
 		}
 	}
 	golden(t, "testdata/scoreboard.txt", b.String())
+}
+
+// knownOf returns the arguments of a step's program, and what isdaemon is told of it:
+// what the step has, and the steps before it.
+func knownOf(t *testing.T, step int) (args []string, o checks.Options) {
+	t.Helper()
+	if step >= 6 {
+		o.BadArgs = []string{"-config", "/nonexistent/daemon.conf"}
+	}
+	if step >= 7 {
+		o.Log = "daemonsteps-*/log"
+	}
+	if step >= 8 {
+		o.PIDFile = filepath.Join(t.TempDir(), "pid")
+		args = append(args, "-pidfile", o.PIDFile)
+	}
+	if step >= 9 {
+		o.Socket = "daemonsteps-*/status"
+		// The launcher looks for who holds it and finds nobody. The daemon cannot make it.
+		o.BadStart = []string{"-pidfile", "/proc/self/pid"}
+	}
+	if step >= 11 {
+		o.User = "nobody"
+		if os.Geteuid() != 0 { // Then it can become who it is.
+			me, err := user.Current()
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.User = me.Username
+		}
+		args = append(args, "-user", o.User)
+	}
+	return args, o
 }
 
 // golden compares text with a file.

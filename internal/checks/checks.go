@@ -11,10 +11,12 @@ package checks
 import (
 	"fmt"
 	"io/fs"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"daemonsteps/internal/lab"
 	"daemonsteps/internal/proc"
@@ -39,6 +41,11 @@ type Check struct {
 	Source string // where it is written
 	needs  need   // the runs whose facts it reads
 	judge  func(*facts) (Verdict, string)
+
+	// The flag of isdaemon without which there is nothing to judge, and whether its
+	// value is given. A check that needs none has no flag.
+	flag  string
+	given func(Options) bool
 }
 
 // Doc returns the path of the lesson in this repository.
@@ -50,36 +57,62 @@ var Lessons = []string{"01-fork", "02-setsid", "03-close-fds", "04-chdir", "05-s
 
 // All are the checks, in the order of the lessons.
 var All = []Check{
-	{"background", "the command returns with status 0, and something lives on", 1,
-		"daemon(7), SysV daemons, steps 5 and 15", needJob, judgeBackground},
-	{"orphan", "it is a child of init or of the nearest subreaper", 1,
-		"daemon(7), SysV daemons, step 8; PR_SET_CHILD_SUBREAPER(2const)", needJob, judgeOrphan},
-	{"session", "it is not in the terminal's session", 2,
-		"daemon(7), SysV daemons, step 6; setsid(2)", needJob, judgeSession},
-	{"terminal", "it has no controlling terminal", 2,
-		"daemon(7), SysV daemons, step 6; credentials(7), Sessions", needJob, judgeTerminal},
-	{"hangup", "it survives the closing of the terminal", 2,
-		"setsid(2), NOTES; signal(7), SIGHUP", needJob | needDirect, judgeHangup},
-	{"interrupt", "it survives a ^C typed where it was started", 2,
-		"setsid(2); termios(3), ISIG", needPipe, judgeInterrupt},
-	{"stdio", "descriptors 0, 1, 2 are open, usable, and not its caller's", 3,
-		"daemon(7), SysV daemons, step 9", needJob | needPipe, judgeStdio},
-	{"pipe", "who reads the command's output comes to its end", 3,
-		"pipe(7), I/O on pipes and FIFOs", needPipe, judgePipe},
-	{"leaks", "it has no descriptor that its caller left open", 3,
-		"daemon(7), SysV daemons, step 1", needJob, judgeLeaks},
-	{"cwd", "it does not keep busy the file system it was started from", 4,
-		"daemon(7), SysV daemons, step 11; umount(2), EBUSY", needJob, judgeCwd},
-	{"umask", "its umask does not depend on its caller's", 4,
-		"daemon(7), SysV daemons, step 10; umask(2)", needJob | needPipe, judgeUmask},
-	{"term", "SIGTERM ends it with status 0", 5,
-		"daemon(7), New-style daemons, step 1", needJob, judgeTerm},
-	{"int", "SIGINT ends it with status 0", 5,
-		"signal(7), SIGINT", needPipe, judgeInt},
-	{"signals", "what its caller blocked or ignored changes none of that", 5,
-		"daemon(7), SysV daemons, steps 2 and 3; execve(2)", needJob | needPipe | needSignals, judgeSignals},
-	{"leftovers", "no process and no file of its own stays behind", 5,
-		"PEP 3143, Correct daemon behaviour; signal(7), SIGTERM", needJob, judgeLeftovers},
+	{ID: "background", Title: "the command returns with status 0, and something lives on", Lesson: 1,
+		Source: "daemon(7), SysV daemons, steps 5 and 15", needs: needJob, judge: judgeBackground},
+	{ID: "orphan", Title: "it is a child of init or of the nearest subreaper", Lesson: 1,
+		Source: "daemon(7), SysV daemons, step 8; PR_SET_CHILD_SUBREAPER(2const)", needs: needJob, judge: judgeOrphan},
+	{ID: "session", Title: "it is not in the terminal's session", Lesson: 2,
+		Source: "daemon(7), SysV daemons, step 6; setsid(2)", needs: needJob, judge: judgeSession},
+	{ID: "terminal", Title: "it has no controlling terminal", Lesson: 2,
+		Source: "daemon(7), SysV daemons, step 6; credentials(7), Sessions", needs: needJob, judge: judgeTerminal},
+	{ID: "hangup", Title: "it survives the closing of the terminal", Lesson: 2,
+		Source: "setsid(2), NOTES; signal(7), SIGHUP", needs: needJob | needDirect, judge: judgeHangup},
+	{ID: "interrupt", Title: "it survives a ^C typed where it was started", Lesson: 2,
+		Source: "setsid(2); termios(3), ISIG", needs: needPipe, judge: judgeInterrupt},
+	{ID: "stdio", Title: "descriptors 0, 1, 2 are open, usable, and not its caller's", Lesson: 3,
+		Source: "daemon(7), SysV daemons, step 9", needs: needJob | needPipe, judge: judgeStdio},
+	{ID: "pipe", Title: "who reads the command's output comes to its end", Lesson: 3,
+		Source: "pipe(7), I/O on pipes and FIFOs", needs: needPipe, judge: judgePipe},
+	{ID: "leaks", Title: "it has no descriptor that its caller left open", Lesson: 3,
+		Source: "daemon(7), SysV daemons, step 1", needs: needJob, judge: judgeLeaks},
+	{ID: "cwd", Title: "it does not keep busy the file system it was started from", Lesson: 4,
+		Source: "daemon(7), SysV daemons, step 11; umount(2), EBUSY", needs: needJob, judge: judgeCwd},
+	{ID: "umask", Title: "its umask does not depend on its caller's", Lesson: 4,
+		Source: "daemon(7), SysV daemons, step 10; umask(2)", needs: needJob | needPipe, judge: judgeUmask},
+	{ID: "term", Title: "SIGTERM ends it with status 0", Lesson: 5,
+		Source: "daemon(7), New-style daemons, step 1", needs: needJob | needEnd, judge: judgeTerm},
+	{ID: "int", Title: "SIGINT ends it with status 0", Lesson: 5,
+		Source: "signal(7), SIGINT", needs: needPipe, judge: judgeInt},
+	{ID: "signals", Title: "what its caller blocked or ignored changes none of that", Lesson: 5,
+		Source: "daemon(7), SysV daemons, steps 2 and 3; execve(2)", needs: needJob | needEnd | needPipe | needSignals, judge: judgeSignals},
+	{ID: "leftovers", Title: "no process and no file of its own stays behind", Lesson: 5,
+		Source: "PEP 3143, Correct daemon behaviour; signal(7), SIGTERM", needs: needJob | needEnd, judge: judgeLeftovers},
+	{ID: "reload", Title: "SIGHUP does not end it", Lesson: 6,
+		Source: "daemon(7), New-style daemons, step 2", needs: needJob | needReload, judge: judgeReload},
+	{ID: "faults", Title: "what it is told wrong, the command refuses, with nothing left", Lesson: 6,
+		Source: "daemon(7), SysV daemons, step 15", needs: needJob | needFaults, judge: judgeFaults,
+		flag: "-bad-args", given: func(o Options) bool { return len(o.BadArgs) > 0 }},
+	{ID: "reopen", Title: "on SIGHUP it goes on in a new log when the old is renamed", Lesson: 7,
+		Source: "logrotate(8), postrotate", needs: needJob | needReload, judge: judgeReopen,
+		flag: "-log", given: func(o Options) bool { return o.Log != "" }},
+	{ID: "single", Title: "a second start is refused; one after SIGKILL is not", Lesson: 8,
+		Source: "daemon(7), SysV daemons, step 12", needs: needJob | needSingle, judge: judgeSingle,
+		flag: "-pidfile", given: func(o Options) bool { return o.PIDFile != "" }},
+	{ID: "ready", Title: "who connects when the command has returned is answered", Lesson: 9,
+		Source: "daemon(7), SysV daemons, step 14", needs: needJob | needReady, judge: judgeReady,
+		flag: "-socket", given: func(o Options) bool { return o.Socket != "" }},
+	{ID: "told", Title: "a daemon that cannot start is told by the command", Lesson: 9,
+		Source: "daemon(7), SysV daemons, step 15", needs: needJob | needTold, judge: judgeTold,
+		flag: "-bad-start", given: func(o Options) bool { return len(o.BadStart) > 0 }},
+	{ID: "leader", Title: "it leads no session, so that no terminal can become its own", Lesson: 10,
+		Source: "daemon(7), SysV daemons, step 7; open(2), O_NOCTTY", needs: needJob, judge: judgeLeader},
+	{ID: "rights", Title: "it has the rights of its user, and no others", Lesson: 11,
+		Source: "daemon(7), SysV daemons, step 13; capabilities(7)", needs: needJob, judge: judgeRights,
+		flag: "-user", given: func(o Options) bool { return o.User != "" }},
+	{ID: "newprivs", Title: "it cannot gain rights by starting a program", Lesson: 11,
+		Source: "PR_SET_NO_NEW_PRIVS(2const)", needs: needJob, judge: judgeNewPrivs},
+	{ID: "environ", Title: "it does not have its caller's environment", Lesson: 11,
+		Source: "daemon(7), SysV daemons, step 4", needs: needJob, judge: judgeEnviron},
 }
 
 // Find returns the check of that name.
@@ -99,7 +132,7 @@ func judgeBackground(f *facts) (Verdict, string) {
 	switch {
 	case j.never:
 		return Fail, fmt.Sprintf("the command had not ended after %v: does it run in the foreground? "+
-			"Under an init that is right; a daemon of the old style goes on without its caller", f.timeout)
+			"Under an init that is right; a daemon of the old style goes on without its caller", f.options.Timeout)
 	case j.restless > 0:
 		return Fail, fmt.Sprintf("it starts itself again and again: %d processes had come to their end within %v, "+
 			"and none stays", j.restless, j.restTime)
@@ -382,4 +415,156 @@ func files(dir string) []string {
 		return nil
 	})
 	return paths
+}
+
+func judgeReload(f *facts) (Verdict, string) {
+	switch {
+	case slices.Contains(f.job.daemon.Ignored, "SIGHUP"):
+		return Fail, "it ignores SIGHUP, so that nothing can be loaded again"
+	case f.job.reload.died:
+		return Fail, "it was " + ended(f.job.reload.exit)
+	}
+	return Pass, fmt.Sprintf("it goes on, as process %d", f.job.daemon.PID)
+}
+
+// refused judges a command that was to fail.
+func refused(r refusal, timeout time.Duration) (Verdict, string) {
+	var wrong []string
+	switch {
+	case r.never:
+		return Fail, fmt.Sprintf("the command had not ended after %v", timeout)
+	case r.exit.OK():
+		wrong = append(wrong, "the command ended with status 0")
+	case r.exit.Signal != 0:
+		wrong = append(wrong, "the command was "+r.exit.String())
+	}
+	if r.said == "" {
+		wrong = append(wrong, "it said nothing")
+	}
+	if len(r.live) > 0 {
+		wrong = append(wrong, count(len(r.live), "process lives", "processes live")+" on")
+	}
+	if len(r.files) > 0 {
+		wrong = append(wrong, "in its TMPDIR it left "+list(r.files))
+	}
+	if len(wrong) > 0 {
+		return Fail, strings.Join(wrong, "; ")
+	}
+	return Pass, fmt.Sprintf("%v: %s", r.exit, r.said)
+}
+
+func judgeFaults(f *facts) (Verdict, string) { return refused(f.faults, f.options.Timeout) }
+
+func judgeTold(f *facts) (Verdict, string) { return refused(f.told, f.options.Timeout) }
+
+func judgeReopen(f *facts) (Verdict, string) {
+	switch r := f.job.log; {
+	case r.err != nil:
+		return Skip, fmt.Sprintf("there was no log to rename: %v", r.err)
+	case f.job.reload.died:
+		return Fail, "it was " + ended(f.job.reload.exit)
+	case r.old:
+		return Fail, "it goes on in the renamed log"
+	case !r.fresh:
+		return Fail, "it has no log open any more"
+	}
+	return Pass, "it has the new log open, and not the renamed one"
+}
+
+func judgeSingle(f *facts) (Verdict, string) {
+	s := f.single
+	var wrong []string
+	switch {
+	case s.never:
+		wrong = append(wrong, fmt.Sprintf("a second start had not ended after %v", f.options.Timeout))
+	case s.second != 0:
+		wrong = append(wrong, fmt.Sprintf("a second start left process %d, beside %d", s.second, s.first))
+	case s.exit.OK():
+		wrong = append(wrong, "a second start ended with status 0")
+	}
+	if s.died {
+		wrong = append(wrong, fmt.Sprintf("the first, process %d, has ended", s.first))
+	}
+	if s.names != fmt.Sprint(s.first) {
+		wrong = append(wrong, fmt.Sprintf("the PID file says %.20q, and the daemon is %d", s.names, s.first))
+	}
+	if s.again != nil {
+		wrong = append(wrong, "after SIGKILL "+strings.TrimPrefix(s.again.Error(), errUnsteady.Error()+": "))
+	}
+	if len(wrong) > 0 {
+		return Fail, strings.Join(wrong, "; ")
+	}
+	return Pass, fmt.Sprintf("a second start ended with %v: %s", s.exit, s.said)
+}
+
+func judgeReady(f *facts) (Verdict, string) {
+	r := f.ready
+	if r.answered < r.starts {
+		return Fail, fmt.Sprintf("a client was answered after %d of %d starts (%s)", r.answered, r.starts, r.why)
+	}
+	return Pass, fmt.Sprintf("a client was answered after %d of %d starts", r.answered, r.starts)
+}
+
+func judgeLeader(f *facts) (Verdict, string) {
+	switch d := f.job.daemon; d.SID {
+	case d.PID:
+		return Fail, fmt.Sprintf("it leads session %d", d.SID)
+	case f.job.info.Leader:
+		return Fail, fmt.Sprintf("its session is %d, the terminal's", d.SID)
+	default:
+		return Pass, fmt.Sprintf("it is process %d, in session %d", d.PID, d.SID)
+	}
+}
+
+func judgeRights(f *facts) (Verdict, string) {
+	u, err := user.Lookup(f.options.User)
+	if err != nil {
+		return Skip, err.Error()
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return Skip, err.Error()
+	}
+	d := f.job.daemon
+	var wrong []string
+	ids := func(name string, have proc.IDs, want string) {
+		for _, id := range []struct {
+			kind string
+			is   int
+		}{{"real", have.Real}, {"effective", have.Effective}, {"saved", have.Saved}, {"file system", have.FS}} {
+			if fmt.Sprint(id.is) != want {
+				wrong = append(wrong, fmt.Sprintf("its %s %s is %d", id.kind, name, id.is))
+			}
+		}
+	}
+	ids("user", d.UIDs, u.Uid)
+	ids("group", d.GIDs, u.Gid)
+	for _, g := range d.Groups {
+		if !slices.Contains(append(groups, u.Gid), fmt.Sprint(g)) {
+			wrong = append(wrong, fmt.Sprintf("it is in group %d, and %s is not", g, u.Username))
+		}
+	}
+	if c := d.Caps; c.Inheritable|c.Permitted|c.Effective|c.Ambient != 0 {
+		wrong = append(wrong, fmt.Sprintf("it has capabilities: permitted %x, effective %x, inheritable %x, ambient %x",
+			c.Permitted, c.Effective, c.Inheritable, c.Ambient))
+	}
+	if len(wrong) > 0 {
+		return Fail, strings.Join(wrong, "; ")
+	}
+	return Pass, fmt.Sprintf("it is user %s, group %s, with no capabilities", u.Uid, u.Gid)
+}
+
+func judgeNewPrivs(f *facts) (Verdict, string) {
+	if !f.job.daemon.NoNewPrivs {
+		return Fail, "no_new_privs is not set: a set-user-ID program gives it that user's rights"
+	}
+	return Pass, "no_new_privs is set"
+}
+
+func judgeEnviron(f *facts) (Verdict, string) {
+	have := f.job.daemon.Environ
+	if slices.Contains(have, stray) {
+		return Fail, fmt.Sprintf("%s, a variable of its caller's, is in its environment", stray)
+	}
+	return Pass, fmt.Sprintf("%s, a variable of its caller's, is not among its %d", stray, len(have))
 }

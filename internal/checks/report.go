@@ -3,10 +3,10 @@
 package checks
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"sync"
+	"os"
+	"path/filepath"
 	"time"
 
 	"daemonsteps/internal/lab"
@@ -44,6 +44,16 @@ type Options struct {
 	// Starts is how often to start the program directly on a terminal; 20 if 0.
 	// What a race decides goes right now and then, but hardly 20 times in a row.
 	Starts int
+
+	// What is known of the program. A check that needs to know what is not given
+	// skips. A path that is relative counts from the TMPDIR of each start, and may be
+	// a pattern (package path/filepath, Match).
+	BadArgs  []string // arguments that the command has to refuse
+	BadStart []string // arguments with which the daemon cannot start
+	Log      string   // the log, which is opened again on SIGHUP
+	PIDFile  string   // the PID file
+	Socket   string   // a socket that the daemon serves: a path, or a TCP host:port
+	User     string   // the name of the user that the daemon becomes
 }
 
 // Run starts a program as often as the checks need, and judges it by them. Its
@@ -66,15 +76,23 @@ func Run(ctx context.Context, args []string, o Options) (*Report, error) {
 	if o.Starts == 0 {
 		o.Starts = 20
 	}
-	b := &bench{ctx: ctx, args: append([]string{path}, args[1:]...), timeout: o.Timeout, starts: o.Starts}
-	f := &facts{timeout: o.Timeout}
+	b := &bench{ctx: ctx, args: append([]string{path}, args[1:]...), Options: o}
+	if _, err := os.Lstat(o.Log); err == nil {
+		b.logWasThere = true
+	}
+	if _, err := os.Lstat(o.PIDFile); filepath.IsAbs(o.PIDFile) && err != nil {
+		defer os.Remove(o.PIDFile) // Daemons that we ended by SIGKILL leave theirs.
+	}
+	f := &facts{options: o}
 	var unsteady map[need]error
 	err = b.with(func(l *lab.Lab) error {
-		err := b.runJob(l, f)
-		if errors.Is(err, errUnsteady) {
-			unsteady, err = map[need]error{needJob: err}, nil
-		} else if err == nil && f.job.daemon != nil {
-			unsteady, err = b.runRest(l, f, o.Checks)
+		lost := b.runJob(l, f)
+		if lost != nil && !errors.Is(lost, errUnsteady) || f.job.daemon == nil {
+			return lost
+		}
+		var err error
+		if unsteady, err = b.runRest(l, f, o.Checks); err == nil && lost != nil {
+			unsteady[f.job.lost] = lost
 		}
 		return err
 	})
@@ -96,6 +114,10 @@ func Run(ctx context.Context, args []string, o Options) (*Report, error) {
 		return report, nil
 	}
 	for _, c := range o.Checks {
+		if c.given != nil && !c.given(o) {
+			report.add(c, Skip, c.flag+" is not given")
+			continue
+		}
 		verdict, evidence := Skip, ""
 		for n, err := range unsteady {
 			if c.needs&n != 0 {
@@ -110,48 +132,34 @@ func Run(ctx context.Context, args []string, o Options) (*Report, error) {
 	return report, nil
 }
 
-// runRest does the runs, but the job, that the checks need, on two labs at a time
-// since a run mostly waits. The map tells which came to nothing, and why: a
-// program may start well once and not the next time.
+// runRest does the runs, but the job, that the checks need: one after the other, since
+// a daemon may be one that runs once on a machine. The map tells which came to
+// nothing, and why: a program may start well once and not the next time.
 func (b *bench) runRest(l *lab.Lab, f *facts, checks []Check) (map[need]error, error) {
 	var needs need
 	for _, c := range checks {
-		needs |= c.needs
+		if c.given == nil || c.given(b.Options) {
+			needs |= c.needs
+		}
 	}
-	type run struct {
+	unsteady := map[need]error{}
+	for _, r := range []struct {
 		need need
 		run  func(*lab.Lab, *facts) error
-	}
-	queue := make(chan run, 3)
-	for _, r := range []run{{needDirect, b.runDirect}, {needPipe, b.runPipe}, {needSignals, b.runSignals}} {
-		if needs&r.need != 0 {
-			queue <- r
+	}{
+		{needPipe, b.runPipe}, {needSignals, b.runSignals}, {needDirect, b.runDirect},
+		{needFaults, b.runFaults}, {needSingle, b.runSingle}, {needReady, b.runReady}, {needTold, b.runTold},
+	} {
+		if needs&r.need == 0 {
+			continue
+		}
+		if err := r.run(l, f); errors.Is(err, errUnsteady) {
+			unsteady[r.need] = err
+		} else if err != nil {
+			return nil, err
 		}
 	}
-	close(queue)
-
-	var mu sync.Mutex
-	unsteady := map[need]error{}
-	work := func(l *lab.Lab) error {
-		for r := range queue {
-			err := r.run(l, f)
-			if errors.Is(err, errUnsteady) {
-				mu.Lock()
-				unsteady[r.need] = err
-				mu.Unlock()
-			} else if err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if len(queue) < 2 {
-		return unsteady, work(l)
-	}
-	second := make(chan error)
-	go func() { second <- b.with(work) }()
-	err := work(l)
-	return unsteady, cmp.Or(err, <-second)
+	return unsteady, nil
 }
 
 func (r *Report) add(c Check, v Verdict, evidence string) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,10 +24,16 @@ import (
 type need int
 
 const (
-	needJob     need = 1 << iota // as a shell's job; the terminal is closed; then SIGTERM
+	needJob     need = 1 << iota // as a shell's job; the terminal is closed
+	needReload                   // then SIGHUP
+	needEnd                      // then SIGTERM
 	needPipe                     // from a script, its output a pipe; ^C is typed; then SIGINT
 	needSignals                  // with signals blocked and ignored
 	needDirect                   // directly on the terminal, many times
+	needFaults                   // with arguments that the command has to refuse
+	needTold                     // with arguments with which the daemon cannot start
+	needSingle                   // twice at a time
+	needReady                    // and a client at once, many times
 )
 
 // The surroundings that show what a daemon takes over from its caller. They are
@@ -35,6 +42,9 @@ const (
 	jobUmask  = 0o027
 	pipeUmask = 0o003
 )
+
+// stray is a variable of the caller's.
+const stray = "LAB_STRAY"
 
 var (
 	heldFDs        = []int{9, 77}
@@ -45,15 +55,18 @@ var (
 
 // restTime is how long processes may take to come to rest. A daemon that is busy
 // all the time is then judged as it is.
-func (b *bench) restTime() time.Duration { return min(b.timeout, 2*time.Second) }
+func (b *bench) restTime() time.Duration { return min(b.Timeout, 2*time.Second) }
 
 // facts is what was seen of a program. A run that was not needed is empty.
 type facts struct {
-	timeout time.Duration
+	options Options
 	job     struct {
 		launch
 		held                    string // path of the file open as heldFDs
 		hangup                  outcome
+		reload                  outcome // by SIGHUP
+		log                     rotated
+		lost                    need // what another start that failed was for
 		filesBefore, filesAfter []string
 		liveBefore, liveAfter   int
 		term                    end
@@ -72,6 +85,35 @@ type facts struct {
 		starts, survived int
 		ends             []string // how the others ended, each way once
 	}
+	faults, told refusal
+	single       struct {
+		refusal
+		first, second int    // pids; second is 0 if nothing more than the first lives
+		died          bool   // the first has ended
+		names         string // what stands in the PID file
+		again         error  // why it did not start when the first was killed
+	}
+	ready struct {
+		starts, answered int
+		why              string // of the last that was not
+	}
+}
+
+// rotated is what came of the renaming of a log, and SIGHUP.
+type rotated struct {
+	path  string
+	err   error // why it could not be renamed
+	old   bool  // the daemon still has the renamed file open
+	fresh bool  // there is a new one, and the daemon has it open
+}
+
+// refusal is how a command ended that was to fail.
+type refusal struct {
+	exit  lab.Exit
+	never bool   // it did not end
+	said  string // what it printed, in one line
+	live  []int
+	files []string // in its TMPDIR
 }
 
 // launch is what came of one start.
@@ -107,10 +149,10 @@ var errUnsteady = errors.New("in another start")
 
 // A bench starts one program again and again.
 type bench struct {
-	ctx     context.Context
-	args    []string
-	timeout time.Duration
-	starts  int // directly on a terminal
+	ctx  context.Context
+	args []string
+	Options
+	logWasThere bool
 }
 
 // with runs f with a lab of its own, which is closed when f returns or the context
@@ -138,14 +180,14 @@ func (b *bench) with(f func(l *lab.Lab) error) (err error) {
 // ErrNoDaemon, with what the command said, if that is nothing.
 func (b *bench) start(l *lab.Lab, c lab.Command) (*lab.Session, launch, error) {
 	c.Args = b.args
-	c.Env = map[string]string{"LAB_STRAY": "a variable of the caller's"}
+	c.Env = map[string]string{stray: "a variable of the caller's"}
 	ln := launch{guardian: l.Guardian(), restTime: b.restTime()}
 	s, err := l.Start(c)
 	if err != nil {
 		return nil, ln, err
 	}
 	ln.info = s.Info
-	ln.exit, err = s.Wait(b.timeout)
+	ln.exit, err = s.Wait(b.Timeout)
 	if errors.Is(err, lab.ErrTimeout) {
 		ln.never = true
 		return s, ln, nil
@@ -198,7 +240,7 @@ func (b *bench) after(l *lab.Lab, pid int) (outcome, error) {
 	if err != nil || slices.Contains(live, pid) {
 		return outcome{}, err
 	}
-	e, err := l.WaitExit(pid, b.timeout)
+	e, err := l.WaitExit(pid, b.Timeout)
 	return outcome{died: true, exit: e}, err
 }
 
@@ -215,9 +257,9 @@ func (b *bench) endBy(l *lab.Lab, d *proc.Process, sig syscall.Signal) (end, err
 	if err := l.Signal(d.PID, sig); err != nil {
 		return end{}, err
 	}
-	e, err := l.WaitExit(d.PID, b.timeout)
+	e, err := l.WaitExit(d.PID, b.Timeout)
 	if errors.Is(err, lab.ErrTimeout) {
-		return end{err: fmt.Errorf("it has not ended %v after %s", b.timeout, name)}, nil
+		return end{err: fmt.Errorf("it has not ended %v after %s", b.Timeout, name)}, nil
 	}
 	return end{exit: e}, err
 }
@@ -246,10 +288,33 @@ func (b *bench) runJob(l *lab.Lab, f *facts) error {
 		return err
 	}
 	if r.hangup.died {
+		r.lost = needReload | needEnd
 		if _, ln, err = b.again(l, c); err != nil {
 			return err
 		}
 	}
+	r.log.err = os.ErrNotExist
+	if b.Log != "" {
+		r.log.path = b.path(ln.info, b.Log)
+		r.log.err = os.Rename(r.log.path, r.log.path+rotatedName)
+	}
+	if err := l.Signal(ln.daemon.PID, syscall.SIGHUP); err != nil {
+		return err
+	}
+	if r.reload, err = b.after(l, ln.daemon.PID); err != nil {
+		return err
+	}
+	if r.reload.died {
+		r.lost = needEnd
+		if _, ln, err = b.again(l, c); err != nil {
+			return err
+		}
+	} else if b.Log != "" && r.log.err == nil {
+		if err := r.log.look(l, ln.daemon.PID); err != nil {
+			return err
+		}
+	}
+	b.restoreLog(r.log)
 	r.filesBefore, r.liveBefore = files(ln.info.TmpDir), len(ln.live)
 	r.term, err = b.endBy(l, ln.daemon, syscall.SIGTERM)
 	if err != nil || r.term.ignored != "" || r.term.err != nil {
@@ -258,6 +323,137 @@ func (b *bench) runJob(l *lab.Lab, f *facts) error {
 	live, _, err := b.rest(l)
 	r.filesAfter, r.liveAfter = files(ln.info.TmpDir), len(live)
 	return err
+}
+
+// rotatedName is put behind the name of a log that is rotated.
+const rotatedName = ".isdaemon"
+
+// path returns what a path of Options stands for: a pattern that counts from the
+// TMPDIR of a start, if it is relative. Of many matches the first is taken.
+func (b *bench) path(info lab.SessionInfo, pattern string) string {
+	if !filepath.IsAbs(pattern) {
+		pattern = filepath.Join(info.TmpDir, pattern)
+	}
+	if found, err := filepath.Glob(pattern); err == nil && len(found) > 0 {
+		return found[0]
+	}
+	return pattern
+}
+
+// look says which file the daemon has open now.
+func (r *rotated) look(l *lab.Lab, pid int) error {
+	p, err := l.State(pid)
+	if err != nil {
+		return fmt.Errorf("read the daemon's state: %w", err)
+	}
+	for _, fd := range p.FDs {
+		r.old = r.old || fd.Target == r.path+rotatedName
+		r.fresh = r.fresh || fd.Target == r.path
+	}
+	return nil
+}
+
+// restoreLog takes the renamed log away, unless it was there before we came. If there
+// is no new one, it gets its name back.
+func (b *bench) restoreLog(r rotated) {
+	_, err := os.Lstat(r.path)
+	switch {
+	case r.err != nil: // It was not renamed.
+	case err != nil:
+		os.Rename(r.path+rotatedName, r.path)
+	case !b.logWasThere:
+		os.Remove(r.path + rotatedName)
+	}
+}
+
+// runRefused starts the program with arguments with which it has to fail.
+func (b *bench) runRefused(l *lab.Lab, args []string, r *refusal) error {
+	if err := l.Clear(); err != nil {
+		return err
+	}
+	return b.refused(l, lab.Command{Args: slices.Concat(b.args, args)}, r)
+}
+
+// refused starts a command that has to fail.
+func (b *bench) refused(l *lab.Lab, c lab.Command, r *refusal) error {
+	s, err := l.Start(c)
+	if err != nil {
+		return err
+	}
+	r.exit, err = s.Wait(b.Timeout)
+	if r.never = errors.Is(err, lab.ErrTimeout); r.never {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if r.live, _, err = b.rest(l); err != nil {
+		return err
+	}
+	r.files = files(s.Info.TmpDir)
+	out, stderr, err := s.Output()
+	r.said = strings.Join(strings.Fields(out+stderr), " ")
+	return err
+}
+
+func (b *bench) runFaults(l *lab.Lab, f *facts) error { return b.runRefused(l, b.BadArgs, &f.faults) }
+
+func (b *bench) runTold(l *lab.Lab, f *facts) error { return b.runRefused(l, b.BadStart, &f.told) }
+
+// runSingle starts the program a second time while it runs, then ends the first by
+// SIGKILL, and starts it once more.
+func (b *bench) runSingle(l *lab.Lab, f *facts) error {
+	r := &f.single
+	_, ln, err := b.again(l, lab.Command{})
+	if err != nil {
+		return err
+	}
+	r.first = ln.daemon.PID
+	text, _ := os.ReadFile(b.path(ln.info, b.PIDFile))
+	r.names = strings.TrimSpace(string(text))
+	if err := b.refused(l, lab.Command{Args: b.args}, &r.refusal); err != nil {
+		return err
+	}
+	r.died = !slices.Contains(r.live, r.first)
+	for _, pid := range r.live {
+		if !slices.Contains(ln.live, pid) {
+			r.second = pid
+		}
+	}
+	_, _, err = b.again(l, lab.Command{}) // It clears the lab first.
+	if errors.Is(err, errUnsteady) {
+		r.again, err = err, nil
+	}
+	return err
+}
+
+// runReady starts the program, again and again, and connects when it has returned.
+func (b *bench) runReady(l *lab.Lab, f *facts) error {
+	for range b.Starts {
+		if err := l.Clear(); err != nil {
+			return err
+		}
+		s, err := l.Start(lab.Command{Args: b.args})
+		if err != nil {
+			return err
+		}
+		f.ready.starts++
+		_, err = s.Wait(b.Timeout)
+		if err == nil {
+			network, address := "unix", b.path(s.Info, b.Socket)
+			if _, _, err := net.SplitHostPort(b.Socket); err == nil && !strings.Contains(b.Socket, "/") {
+				network, address = "tcp", b.Socket
+			}
+			var client net.Conn
+			if client, err = net.DialTimeout(network, address, b.Timeout); err == nil {
+				f.ready.answered++
+				client.Close()
+				continue
+			}
+		}
+		f.ready.why = err.Error()
+	}
+	return nil
 }
 
 // runPipe starts the program from a script, with pipes as its output, types ^C, and
@@ -308,7 +504,7 @@ func (b *bench) runSignals(l *lab.Lab, f *facts) (err error) {
 // runDirect starts the program directly on a terminal, again and again. The
 // terminal hangs up when the command, which leads its session, ends.
 func (b *bench) runDirect(l *lab.Lab, f *facts) error {
-	for range b.starts {
+	for range b.Starts {
 		if err := l.Clear(); err != nil {
 			return err
 		}
@@ -332,7 +528,7 @@ func (b *bench) direct(l *lab.Lab) (ended string, err error) {
 	if err != nil {
 		return "", err
 	}
-	exit, err := s.Wait(b.timeout)
+	exit, err := s.Wait(b.Timeout)
 	if errors.Is(err, lab.ErrTimeout) {
 		return "the command did not end", nil
 	}

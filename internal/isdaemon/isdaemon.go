@@ -36,6 +36,16 @@ File names among the ARGs have to be absolute.
                  may decide (20)
   -timeout TIME  how long COMMAND may take to return, and the daemon to end (5s)
 
+Some checks need to know more of COMMAND, and are left out if they are not told. A
+FILE that is relative counts from COMMAND's TMPDIR, and may be a pattern.
+
+  -bad-args ARGS   arguments that COMMAND has to refuse (faults)
+  -bad-start ARGS  arguments with which the daemon cannot start (told)
+  -log FILE        its log; it is renamed for the check (reopen)
+  -pidfile FILE    its PID file (single)
+  -socket FILE     a socket that it serves, or a TCP host:port (ready)
+  -user NAME       the user that it becomes (rights)
+
 The exit status is 0 if every check holds or does not apply, 1 if one fails, and
 2 if there is nothing to judge or the command line is wrong: one line on standard
 error says why.
@@ -56,6 +66,13 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	asJSON := flags.Bool("json", false, "")
 	timeout := flags.Duration("timeout", 5*time.Second, "")
 	starts := flags.Int("starts", 20, "")
+	badArgs := flags.String("bad-args", "", "")
+	badStart := flags.String("bad-start", "", "")
+	var known checks.Options
+	flags.StringVar(&known.Log, "log", "", "")
+	flags.StringVar(&known.PIDFile, "pidfile", "", "")
+	flags.StringVar(&known.Socket, "socket", "", "")
+	flags.StringVar(&known.User, "user", "", "")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, usage)
@@ -87,7 +104,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	report, err := checks.Run(ctx, flags.Args(), checks.Options{Checks: chosen, Timeout: *timeout, Starts: *starts})
+	known.Checks, known.Timeout, known.Starts = chosen, *timeout, *starts
+	known.BadArgs, known.BadStart = strings.Fields(*badArgs), strings.Fields(*badStart)
+	report, err := checks.Run(ctx, flags.Args(), known)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = errors.New("interrupted; what was started has been ended")

@@ -41,8 +41,12 @@ type rung struct {
 func parseBoard(board string) (rungs []rung, err error) {
 	lines := strings.Split(strings.TrimSpace(board), "\n")
 	head := strings.Fields(lines[0])
-	if !slices.Equal(head, append([]string{"check"}, checks.Lessons...)) {
-		return nil, fmt.Errorf("read the scoreboard: its head is %q, and the lessons are %q", head, checks.Lessons)
+	want := []string{"check"} // and the steps by their numbers
+	for _, name := range checks.Lessons {
+		want = append(want, name[:2])
+	}
+	if !slices.Equal(head, want) {
+		return nil, fmt.Errorf("read the scoreboard: its head is %q, and %q is to stand there", head, want)
 	}
 	for _, name := range checks.Lessons {
 		rungs = append(rungs, rung{name: name})

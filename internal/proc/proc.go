@@ -42,6 +42,8 @@ type Process struct {
 	UIDs    IDs      `json:"uids"`
 	GIDs    IDs      `json:"gids"`
 	Groups  []int    `json:"groups"` // supplementary groups
+	Caps    Caps     `json:"caps"`
+	Environ []string `json:"environ"` // the names of its variables, as it was given them
 
 	NoNewPrivs bool     `json:"no_new_privs"`
 	Blocked    []string `json:"blocked"` // by all threads: no thread can take these
@@ -57,6 +59,16 @@ type IDs struct {
 	Effective int `json:"effective"`
 	Saved     int `json:"saved"`
 	FS        int `json:"fs"`
+}
+
+// Caps are the capability sets of a process's main thread, see capabilities(7). All
+// but Bounding have to be empty for a process with no more rights than its user.
+type Caps struct {
+	Inheritable uint64 `json:"inheritable"`
+	Permitted   uint64 `json:"permitted"`
+	Effective   uint64 `json:"effective"`
+	Bounding    uint64 `json:"bounding"`
+	Ambient     uint64 `json:"ambient"`
 }
 
 // Mode is a set of permission bits, written as octal digits such as "0022".
@@ -98,6 +110,7 @@ func Read(pid int) (*Process, error) {
 		Cmdline: []string{},
 		FDs:     []FD{},
 		Groups:  []int{},
+		Environ: []string{},
 		Blocked: []string{}, Ignored: []string{}, Caught: []string{},
 		Children: []int{},
 	}
@@ -107,7 +120,7 @@ func Read(pid int) (*Process, error) {
 		return p, err
 	}
 
-	errs := []error{p.readStatus(), p.readCmdline(), p.readBlocked()}
+	errs := []error{p.readStatus(), p.readCmdline(), p.readEnviron(), p.readBlocked()}
 	p.Exe, err = os.Readlink(pidPath(pid, "exe"))
 	errs = append(errs, err)
 	p.Cwd, err = os.Readlink(pidPath(pid, "cwd"))
@@ -165,6 +178,22 @@ func (p *Process) readCmdline() error {
 	if len(text) > 0 {
 		p.Cmdline = strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
 	}
+	return nil
+}
+
+// readEnviron reads the names of the variables that the process was started with,
+// sorted. What it sets later is not seen (proc_pid_environ(5)).
+func (p *Process) readEnviron() error {
+	text, err := readFile(pidPath(p.PID, "environ"), nil)
+	if err != nil {
+		return err
+	}
+	for entry := range strings.SplitSeq(string(text), "\x00") {
+		if name, _, ok := strings.Cut(entry, "="); ok {
+			p.Environ = append(p.Environ, name)
+		}
+	}
+	slices.Sort(p.Environ)
 	return nil
 }
 

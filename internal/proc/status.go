@@ -30,6 +30,7 @@ func (p *Process) readStatus() error {
 	for _, group := range s.numbers("Groups", 10) {
 		p.Groups = append(p.Groups, int(group))
 	}
+	p.Caps = Caps{s.number("CapInh", 16), s.number("CapPrm", 16), s.number("CapEff", 16), s.number("CapBnd", 16), s.number("CapAmb", 16)}
 	p.NoNewPrivs = s.number("NoNewPrivs", 10) == 1
 	p.Ignored = SignalNames(s.number("SigIgn", 16))
 	p.Caught = SignalNames(s.number("SigCgt", 16))
