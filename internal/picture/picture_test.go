@@ -125,6 +125,43 @@ func TestChangedFact(t *testing.T) {
 	}
 }
 
+// TestBrief holds what a brief picture leaves out, and what not.
+func TestBrief(t *testing.T) {
+	ports := func(change func(before, after *Scene)) int {
+		before, after := scenes()
+		before.Processes[3].Descriptors = slices.Clone(after.Processes[3].Descriptors)
+		before.Dirs = map[string]*Dir{Directory: {"0700", []File{{Name: "ticks"}}}}
+		before.Brief, after.Brief = true, true
+		change(&before, &after)
+		return strings.Count(draw(t, before, after), `class="port`)
+	}
+	for _, c := range []struct {
+		name   string
+		change func(before, after *Scene)
+		want   int
+	}{
+		{"nothing new", func(_, _ *Scene) {}, 0},
+		{"not brief", func(before, after *Scene) { before.Brief, after.Brief = false, false }, 2 * 5},
+		{"another file in the directory", func(_, after *Scene) { after.Dirs[Directory].Files[0].Name = "log" }, 2 * 2},
+		{"another target", func(_, after *Scene) { after.Processes[3].Descriptors[3].Target = TmpDir }, 2 + 1},
+	} {
+		if got := ports(c.change); got != c.want {
+			t.Errorf("%s: %d ports and files, and not %d", c.name, got, c.want)
+		}
+	}
+	before, after := scenes()
+	for _, s := range []*Scene{&before, &after} {
+		s.Cards = []Card{{Kind: Thing, Title: "conf", Files: []File{{Name: "x"}}}}
+	}
+	if strings.Contains(draw(t, before, after), ">conf<") {
+		t.Error("a card that is the same in both is drawn")
+	}
+	before.Cards[0].Files = append(before.Cards[0].Files, File{Name: "y"})
+	if svg := draw(t, before, after); strings.Count(svg, ">y<") != 2 || strings.Count(svg, ">gone<") != 1 {
+		t.Error("what is in a card no more is not said to be gone")
+	}
+}
+
 // TestTooLong holds that a label which does not fit is an error, and not a picture.
 func TestTooLong(t *testing.T) {
 	const long = "much too long for a picture"
@@ -196,17 +233,17 @@ func TestLadder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "02-setsid, its own session, meets 6 of 15 of the checks; new: session, terminal, hangup, interrupt."; !bytes.Contains(svg, []byte(want)) {
+	if want := "02-setsid, its own session, meets 6 of 25 of the checks; new: session, terminal, hangup, interrupt."; !bytes.Contains(svg, []byte(want)) {
 		t.Errorf("the ladder lacks %q", want)
 	}
 	// With a check lost, the ladder is another.
-	lost := strings.Replace(board, "terminal       ✗         ✓", "terminal       ✗         ✗", 1)
+	lost := strings.Replace(board, "terminal    ✗   ✓", "terminal    ✗   ✗", 1)
 	if other, err := Ladder(lost); lost == board || err != nil || bytes.Equal(other, svg) {
 		t.Errorf("another scoreboard (%v) gives the same ladder (%v)", lost != board, err)
 	}
 	for want, spoiled := range map[string]string{
-		"its head is":     strings.Replace(board, "02-setsid", "02-other", 1),
-		"it has 14":       board[:strings.LastIndex(strings.TrimSpace(board), "\n")],
+		"its head is":     strings.Replace(board, "02", "20", 1),
+		"it has 24":       board[:strings.LastIndex(strings.TrimSpace(board), "\n")],
 		"is to stand":     strings.Replace(board, "orphan", "parent", 1),
 		`has the mark "x`: strings.Replace(board, "✗", "x", 1),
 	} {
