@@ -375,13 +375,9 @@ func (k *looker) rights(s *Scene) error {
 	if err != nil {
 		return fmt.Errorf("look at the daemon: %w", err)
 	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", k.pid))
-	if err != nil {
-		return err
-	}
 	c := Card{Kind: Thing, Title: "its environment has"}
 	for _, name := range []string{"API_TOKEN", "PATH", "TMPDIR"} {
-		if strings.Contains("\x00"+string(text), "\x00"+name+"=") {
+		if slices.Contains(d.Environ, name) {
 			c.Files = append(c.Files, File{Name: name})
 		}
 	}
