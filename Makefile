@@ -15,7 +15,7 @@ exercise = $(or $(firstword $(filter $1-% 0$1-%,$(EXERCISES))),$(error no exerci
 # $(call mend,03-close-fds) is the file to change in it: launch.go.
 mend = $(notdir $(basename $(wildcard exercises/testdata/answers/$1/*.go.txt)))
 
-.PHONY: help stop check test race lint stress docs cover clean FORCE
+.PHONY: help stop check test race lint stress docs bench cover clean FORCE
 
 help: ## this list
 	@echo 'N is the number of a step: $(STEPS)'
@@ -117,6 +117,10 @@ stress: ## run all tests 25 times, shuffled, while every CPU is busy
 
 docs: ## write the parts of documents and pictures that come from the code
 	@$(GO) test -count=1 -run 'TestLessons|TestREADME|TestScoreboard|TestPictures' . -update
+
+bench: ## say what a start costs, and what an idle daemon does
+	@$(GO) build -buildvcs=false -o bin/ ./cmd/bench
+	@bin/bench
 
 cover: ## say how much of internal/ the tests run
 	@mkdir -p bin

@@ -21,7 +21,7 @@ func TestMake(t *testing.T) {
 		status int
 		want   string // a pattern
 	}{
-		{nil, 0, `(?s)stepN +start step N.*stop +end what.*testN .*diffN .*check .*test .*lint .*stress `},
+		{nil, 0, `(?s)stepN +start step N.*stop +end what.*testN .*diffN .*carryN .*check .*test .*lint .*stress .*bench `},
 		{[]string{"step99"}, 2, `no step "99"; the steps are ` + all},
 		{[]string{"test0"}, 2, `no step "0"; the steps are ` + all},
 		{[]string{"diff77"}, 2, `no step "77"; the steps are ` + all},
