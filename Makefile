@@ -14,6 +14,9 @@ EXERCISES := $(sort $(notdir $(wildcard exercises/[0-9]*)))
 exercise = $(or $(firstword $(filter $1-% 0$1-%,$(EXERCISES))),$(error no exercise "$1"; the exercises are $(EXERCISES)))
 # $(call mend,03-close-fds) is the file to change in it: launch.go.
 mend = $(notdir $(basename $(wildcard exercises/testdata/answers/$1/*.go.txt)))
+# $(call known,03-close-fds) is what isdaemon is given for it: what it has to know of
+# the program, and the program with its arguments.
+known = $(subst PIDFILE,"$$PWD/bin/exercises/$1.pid",$(subst PROGRAM,bin/exercises/$1,$(shell cat exercises/testdata/answers/$1/isdaemon.args)))
 
 .PHONY: help stop check test race lint stress docs bench cover clean FORCE
 
@@ -74,9 +77,9 @@ check: FORCE ## judge a program as a daemon: PROG="./my-daemon -x" STEP=3
 
 exercise%: FORCE ## judge exercise N, and say whether it is solved
 	@this=$(call exercise,$*); \
-	$(GO) build -buildvcs=false -o bin/exercises/ ./exercises/$$this && \
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/exercises/ ./exercises/$$this && \
 	$(GO) build -buildvcs=false -o bin/ ./cmd/isdaemon || exit; \
-	bin/isdaemon -through $(call number,$(call exercise,$*)) -- bin/exercises/$(call exercise,$*) || { \
+	bin/isdaemon -through $(call number,$(call exercise,$*)) $(call known,$(call exercise,$*)) || { \
 		status=$$?; \
 		echo 'exercise $(call number,$(call exercise,$*)) is not solved yet: mend exercises/$(call exercise,$*)/$(call mend,$(call exercise,$*))'; \
 		exit $$status; \

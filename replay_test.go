@@ -118,7 +118,7 @@ func newReplay(t *testing.T) *replay {
 	s, err := l.Start(lab.Command{Way: lab.Direct, Args: []string{sh, "-i"}, Dir: checkout(t), Env: map[string]string{
 		"PS1": "$ ", "PS2": "> ", "ENV": "", "TERM": "dumb", "XDG_RUNTIME_DIR": "",
 		// So that a package compiled in one checkout serves for another.
-		"GOFLAGS": "-trimpath -buildvcs=false",
+		"GOFLAGS": "-trimpath -buildvcs=false", "CGO_ENABLED": "0",
 	}})
 	if err != nil {
 		t.Fatal(err)

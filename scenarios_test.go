@@ -3,7 +3,6 @@
 package daemonsteps
 
 import (
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +20,7 @@ import (
 
 	"daemonsteps/internal/checks"
 	"daemonsteps/internal/isdaemon"
+	"daemonsteps/internal/keep"
 	"daemonsteps/internal/lab"
 	"daemonsteps/internal/proc"
 
@@ -40,6 +39,14 @@ func TestMain(m *testing.M) {
 	// With -race each process would wait a second before it ends, if not told so.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	lab.Main()
+	started := filepath.Base(os.Args[0]) == "isdaemon" // by a scenario, and not here
+	if !started && !raceDetector && coverDir() == "" { // They look at processes of this program alone.
+		var err error
+		if lab.Helper, err = keep.LabHelper(repo()); err != nil {
+			fmt.Fprintln(os.Stderr, "build the lab's helper:", err)
+			os.Exit(1)
+		}
+	}
 	testscript.Main(watched{m}, map[string]func(){
 		"isdaemon": func() { os.Exit(isdaemon.Main(os.Args[1:], os.Stdout, os.Stderr)) },
 	})
@@ -112,17 +119,21 @@ var haveNamespaces = sync.OnceValue(func() error {
 })
 
 func condition(cond string) (bool, error) {
-	switch cond {
-	case "namespaces":
+	if f, ok := conditions[cond]; ok {
+		return f()
+	}
+	return false, fmt.Errorf("no condition is called %q", cond)
+}
+
+var conditions = map[string]func() (bool, error){
+	"namespaces": func() (bool, error) {
 		err := haveNamespaces()
 		if err != nil && !errors.Is(err, lab.ErrNoNamespace) {
 			return false, err
 		}
 		return err == nil, nil
-	case "root":
-		return os.Geteuid() == 0, nil
-	}
-	return false, fmt.Errorf("no condition is called %q", cond)
+	},
+	"root": func() (bool, error) { return os.Geteuid() == 0, nil },
 }
 
 // A stage is what one scenario has set up.
@@ -623,9 +634,8 @@ var steps = sync.OnceValue(func() []string {
 
 // build returns the path of a step's program, built with some files replaced.
 //
-// Building is most of what these tests would do, and nearly always of the same. So
-// what was built is kept, as the go command keeps what it compiles: in bin/tests,
-// which make clean removes, by a hash of all that went into it.
+// What was built is kept: building is most of what these tests would do, and nearly
+// always of the same.
 func build(step string, replace map[string]string) (string, error) {
 	overlay, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
@@ -650,64 +660,11 @@ func build(step string, replace map[string]string) (string, error) {
 	})
 }
 
-func goBuild(dir string, args ...string) error {
-	cmd := exec.Command("go", append([]string{"build", "-buildvcs=false"}, args...)...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // They start in two thirds of the time.
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
-	}
-	return nil
-}
+func goBuild(dir string, args ...string) error { return keep.Go(dir, args...) }
 
-// kept returns bin/tests/HASH/name, where the hash is that of the sources. make
-// makes it if it is not there.
-func kept(name string, sources []string, make func(path, tmp string) error) (string, error) {
-	hash := sha256.New()
-	fmt.Fprintln(hash, runtime.Version(), runtime.GOARCH, os.Getenv("GOFLAGS"), os.Getenv("CGO_ENABLED"))
-	for _, path := range sources {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintln(hash, filepath.Base(path), len(text))
-		hash.Write(text)
-	}
-	dir := filepath.Join(keepDir(), fmt.Sprintf("%x", hash.Sum(nil)[:8]))
-	if _, err := os.Stat(dir); err == nil {
-		return filepath.Join(dir, name), nil
-	}
-	// Two may make the same at once. A rename puts the whole of one there.
-	tmp, err := os.MkdirTemp(keepDir(), "tmp-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(tmp)
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return "", err
-	}
-	if err := make(filepath.Join(tmp, name), tmp); err != nil {
-		return "", err
-	}
-	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.ENOTEMPTY) {
-		return "", err
-	}
-	return filepath.Join(dir, name), nil
+func kept(name string, sources []string, build func(path, tmp string) error) (string, error) {
+	return keep.Build(repo(), name, sources, build)
 }
-
-// keepDir is bin/tests, or another place for this run if it cannot be written.
-var keepDir = sync.OnceValue(func() string {
-	dir := filepath.Join(repo(), "bin", "tests")
-	if err := os.MkdirAll(dir, 0o755); err == nil && unix.Access(dir, unix.W_OK) == nil {
-		return dir
-	}
-	dir, err := os.MkdirTemp("", "daemonsteps-bin-")
-	if err != nil {
-		panic(err)
-	}
-	built = append(built, dir)
-	return dir
-})
 
 // program returns the path of a built step.
 func program(step string) string {
@@ -746,7 +703,7 @@ func (w watched) Run() int {
 			code = 1
 		}
 	}
-	for _, dir := range built {
+	for _, dir := range append(built, keep.Temporary()...) {
 		os.RemoveAll(dir)
 	}
 	var found []string

@@ -66,7 +66,7 @@ var All = []Check{
 	{ID: "terminal", Title: "it has no controlling terminal", Lesson: 2,
 		Source: "daemon(7), SysV daemons, step 6; credentials(7), Sessions", needs: needJob, judge: judgeTerminal},
 	{ID: "hangup", Title: "it survives the closing of the terminal", Lesson: 2,
-		Source: "setsid(2), NOTES; signal(7), SIGHUP", needs: needJob | needDirect, judge: judgeHangup},
+		Source: "setsid(2), NOTES; signal(7), SIGHUP", needs: needJob | needHangup | needDirect, judge: judgeHangup},
 	{ID: "interrupt", Title: "it survives a ^C typed where it was started", Lesson: 2,
 		Source: "setsid(2); termios(3), ISIG", needs: needPipe, judge: judgeInterrupt},
 	{ID: "stdio", Title: "descriptors 0, 1, 2 are open, usable, and not its caller's", Lesson: 3,
@@ -475,6 +475,8 @@ func judgeSingle(f *facts) (Verdict, string) {
 	s := f.single
 	var wrong []string
 	switch {
+	case s.first == 0: // There is nothing to say but that.
+		return Fail, afterKill(s.again)
 	case s.never:
 		wrong = append(wrong, fmt.Sprintf("a second start had not ended after %v", f.options.Timeout))
 	case s.second != 0:
@@ -489,12 +491,16 @@ func judgeSingle(f *facts) (Verdict, string) {
 		wrong = append(wrong, fmt.Sprintf("the PID file says %.20q, and the daemon is %d", s.names, s.first))
 	}
 	if s.again != nil {
-		wrong = append(wrong, "after SIGKILL "+strings.TrimPrefix(s.again.Error(), errUnsteady.Error()+": "))
+		wrong = append(wrong, afterKill(s.again))
 	}
 	if len(wrong) > 0 {
 		return Fail, strings.Join(wrong, "; ")
 	}
 	return Pass, fmt.Sprintf("a second start ended with %v: %s", s.exit, s.said)
+}
+
+func afterKill(err error) string {
+	return "when the last one was ended by SIGKILL: " + strings.TrimPrefix(err.Error(), errUnsteady.Error()+": ")
 }
 
 func judgeReady(f *facts) (Verdict, string) {

@@ -77,6 +77,11 @@ func Run(ctx context.Context, args []string, o Options) (*Report, error) {
 		o.Starts = 20
 	}
 	b := &bench{ctx: ctx, args: append([]string{path}, args[1:]...), Options: o}
+	for _, c := range o.Checks {
+		if c.given == nil || c.given(o) {
+			b.needs |= c.needs
+		}
+	}
 	if _, err := os.Lstat(o.Log); err == nil {
 		b.logWasThere = true
 	}
@@ -91,7 +96,7 @@ func Run(ctx context.Context, args []string, o Options) (*Report, error) {
 			return lost
 		}
 		var err error
-		if unsteady, err = b.runRest(l, f, o.Checks); err == nil && lost != nil {
+		if unsteady, err = b.runRest(l, f); err == nil && lost != nil {
 			unsteady[f.job.lost] = lost
 		}
 		return err
@@ -135,13 +140,7 @@ func Run(ctx context.Context, args []string, o Options) (*Report, error) {
 // runRest does the runs, but the job, that the checks need: one after the other, since
 // a daemon may be one that runs once on a machine. The map tells which came to
 // nothing, and why: a program may start well once and not the next time.
-func (b *bench) runRest(l *lab.Lab, f *facts, checks []Check) (map[need]error, error) {
-	var needs need
-	for _, c := range checks {
-		if c.given == nil || c.given(b.Options) {
-			needs |= c.needs
-		}
-	}
+func (b *bench) runRest(l *lab.Lab, f *facts) (map[need]error, error) {
 	unsteady := map[need]error{}
 	for _, r := range []struct {
 		need need
@@ -150,7 +149,7 @@ func (b *bench) runRest(l *lab.Lab, f *facts, checks []Check) (map[need]error, e
 		{needPipe, b.runPipe}, {needSignals, b.runSignals}, {needDirect, b.runDirect},
 		{needFaults, b.runFaults}, {needSingle, b.runSingle}, {needReady, b.runReady}, {needTold, b.runTold},
 	} {
-		if needs&r.need == 0 {
+		if b.needs&r.need == 0 {
 			continue
 		}
 		if err := r.run(l, f); errors.Is(err, errUnsteady) {

@@ -24,7 +24,8 @@ import (
 type need int
 
 const (
-	needJob     need = 1 << iota // as a shell's job; the terminal is closed
+	needJob     need = 1 << iota // as a shell's job
+	needHangup                   // then the terminal is closed
 	needReload                   // then SIGHUP
 	needEnd                      // then SIGTERM
 	needPipe                     // from a script, its output a pipe; ^C is typed; then SIGINT
@@ -152,6 +153,7 @@ type bench struct {
 	ctx  context.Context
 	args []string
 	Options
+	needs       need
 	logWasThere bool
 }
 
@@ -281,40 +283,37 @@ func (b *bench) runJob(l *lab.Lab, f *facts) error {
 	if err != nil || ln.daemon == nil {
 		return err
 	}
-	if err := s.Hangup(); err != nil {
+	// For the next event a daemon has to be there: another one, if the last has died.
+	alive := func(died bool, lost need) error {
+		if !died {
+			return nil
+		}
+		r.lost = lost
+		_, ln, err = b.again(l, c)
 		return err
 	}
-	if r.hangup, err = b.after(l, ln.daemon.PID); err != nil {
-		return err
-	}
-	if r.hangup.died {
-		r.lost = needReload | needEnd
-		if _, ln, err = b.again(l, c); err != nil {
+	if b.needs&needHangup != 0 {
+		if err := s.Hangup(); err != nil {
+			return err
+		}
+		if r.hangup, err = b.after(l, ln.daemon.PID); err != nil {
 			return err
 		}
 	}
-	r.log.err = os.ErrNotExist
-	if b.Log != "" {
-		r.log.path = b.path(ln.info, b.Log)
-		r.log.err = os.Rename(r.log.path, r.log.path+rotatedName)
-	}
-	if err := l.Signal(ln.daemon.PID, syscall.SIGHUP); err != nil {
-		return err
-	}
-	if r.reload, err = b.after(l, ln.daemon.PID); err != nil {
-		return err
-	}
-	if r.reload.died {
-		r.lost = needEnd
-		if _, ln, err = b.again(l, c); err != nil {
+	if b.needs&needReload != 0 {
+		if err := alive(r.hangup.died, needReload|needEnd); err != nil {
 			return err
 		}
-	} else if b.Log != "" && r.log.err == nil {
-		if err := r.log.look(l, ln.daemon.PID); err != nil {
+		if err := b.reload(l, ln, f); err != nil {
 			return err
 		}
 	}
-	b.restoreLog(r.log)
+	if b.needs&needEnd == 0 {
+		return nil
+	}
+	if err := alive(r.hangup.died && b.needs&needReload == 0 || r.reload.died, needEnd); err != nil {
+		return err
+	}
 	r.filesBefore, r.liveBefore = files(ln.info.TmpDir), len(ln.live)
 	r.term, err = b.endBy(l, ln.daemon, syscall.SIGTERM)
 	if err != nil || r.term.ignored != "" || r.term.err != nil {
@@ -322,6 +321,24 @@ func (b *bench) runJob(l *lab.Lab, f *facts) error {
 	}
 	live, _, err := b.rest(l)
 	r.filesAfter, r.liveAfter = files(ln.info.TmpDir), len(live)
+	return err
+}
+
+// reload sends SIGHUP to the daemon; its log has another name then.
+func (b *bench) reload(l *lab.Lab, ln launch, f *facts) (err error) {
+	r := &f.job
+	r.log.err = os.ErrNotExist
+	if b.Log != "" {
+		r.log.path = b.path(ln.info, b.Log)
+		r.log.err = os.Rename(r.log.path, r.log.path+rotatedName)
+		defer b.restoreLog(r.log)
+	}
+	if err := l.Signal(ln.daemon.PID, syscall.SIGHUP); err != nil {
+		return err
+	}
+	if r.reload, err = b.after(l, ln.daemon.PID); err == nil && !r.reload.died && r.log.err == nil {
+		err = r.log.look(l, ln.daemon.PID)
+	}
 	return err
 }
 
@@ -405,6 +422,10 @@ func (b *bench) runTold(l *lab.Lab, f *facts) error { return b.runRefused(l, b.B
 func (b *bench) runSingle(l *lab.Lab, f *facts) error {
 	r := &f.single
 	_, ln, err := b.again(l, lab.Command{})
+	if errors.Is(err, errUnsteady) {
+		r.again = err // The last one was ended by SIGKILL, too.
+		return nil
+	}
 	if err != nil {
 		return err
 	}

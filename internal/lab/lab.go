@@ -26,6 +26,7 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -45,6 +46,10 @@ const (
 	guardianName = "lab-guardian"
 	shellName    = "lab-shell"
 )
+
+// Helper is the path of a program that is nothing but a call of Main: guardian and
+// shell are processes of it. Without one they are processes of the running program.
+var Helper string
 
 // Main returns at once, except in a process that this package started from the
 // running program's own file: there it is the guardian, or the shell, and does
@@ -90,7 +95,7 @@ func New(o Options) (*Lab, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.Command(cmp.Or(Helper, "/proc/self/exe"))
 	cmd.Args = []string{guardianName}
 	l := &Lab{guardian: cmd, caller: newCaller(ours)}
 	cmd.Stderr = &l.lastWords // of a crash, or of a clean-up that failed

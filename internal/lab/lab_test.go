@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"daemonsteps/internal/keep"
 	"daemonsteps/internal/proc"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +29,7 @@ import (
 const long = 10 * time.Second
 
 // TestMain runs the tests in a TMPDIR of their own, and then looks for what they
-// have left behind. The test binary is also guardian and shell (Main), and the
+// have left behind. The test binary is also the
 // programs that the tests start (roles).
 func TestMain(m *testing.M) {
 	Main()
@@ -63,11 +64,20 @@ func run(m *testing.M) int {
 		return 1
 	}
 	os.Setenv("TMPDIR", tmp)
+	if !raceDetector && testing.CoverMode() == "" { // They look at processes of this program alone.
+		if Helper, err = keep.LabHelper(filepath.Join("..", "..")); err != nil {
+			fmt.Fprintln(os.Stderr, "build the helper:", err)
+			return 1
+		}
+	}
 	before := openThings()
 	code := m.Run()
 	if left := leftovers(tmp, before); len(left) > 0 {
 		fmt.Fprintln(os.Stderr, "FAIL: the tests have left behind:\n\t"+strings.Join(left, "\n\t"))
 		code = 1
+	}
+	for _, dir := range keep.Temporary() {
+		os.RemoveAll(dir)
 	}
 	if err := os.RemoveAll(tmp); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -24,6 +24,7 @@ func statLine(state string, flags, startTime int) string {
 const statusText = "Umask:\t0022\nState:\tS (sleeping)\nThreads:\t2\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t10 11 \n" +
 	"SigPnd:\t0000000000000001\nShdPnd:\t0000000000000004\nSigBlk:\t0000000000000000\n" +
 	"SigIgn:\t0000000000000000\nSigCgt:\t0000000000000000\nNoNewPrivs:\t0\n" +
+	"CapInh:\t0000000000000001\nCapPrm:\t0000000000000002\nCapEff:\t0000000000000004\nCapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000010\n" +
 	"voluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n"
 
 // files is a whole process. The value "->x" makes a symbolic link to x.
@@ -32,6 +33,7 @@ func files() map[string]string {
 		"7/stat":            statLine("S", 0, 99),
 		"7/status":          statusText,
 		"7/cmdline":         "x\x00",
+		"7/environ":         "TZ=UTC\x00LANG=C\x00PS1==\x00junk\x00",
 		"7/exe":             "->/bin/x",
 		"7/cwd":             "->/",
 		"7/root":            "->/",
@@ -74,6 +76,8 @@ func TestFakeWhole(t *testing.T) {
 	equal(t, "uids", p.UIDs, IDs{1, 2, 3, 4})
 	equal(t, "gids", p.GIDs, IDs{5, 6, 7, 8})
 	equal(t, "groups", p.Groups, []int{10, 11})
+	equal(t, "capabilities", p.Caps, Caps{1, 2, 4, 1<<41 - 1, 16})
+	equal(t, "environment", p.Environ, []string{"LANG", "PS1", "TZ"})
 	equal(t, "flags of descriptor 0", p.FDs[0].Flags, 0o100002)
 	equal(t, "children", p.Children, []int{8, 9})
 
@@ -100,6 +104,7 @@ func TestFakeCrooked(t *testing.T) {
 		{"status", strings.Replace(statusText, "0022", "0088", 1),
 			`parse ROOT/7/status: Umask: strconv.ParseUint: parsing "0088": invalid syntax`},
 		{"cmdline", "", "open ROOT/7/cmdline: no such file or directory"},
+		{"environ", "", "open ROOT/7/environ: no such file or directory"},
 		{"exe", "", "readlink ROOT/7/exe: no such file or directory"},
 		{"exe", "no link", "readlink ROOT/7/exe: invalid argument"},
 		{"fd/0", "no link", "readlink ROOT/7/fd/0: invalid argument"},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,10 +21,10 @@ type config struct {
 
 // define gives flags one for each field of c, and c the defaults.
 func (c *config) define(flags *flag.FlagSet) {
-	c.every = interval{time.Second}
+	c.every, c.text = interval{time.Second}, "tick"
 	flags.Var(&c.file, "config", "")
 	flags.Var(&c.every, "every", "")
-	flags.StringVar(&c.text, "text", "tick", "")
+	flags.Var((*line)(&c.text), "text", "")
 }
 
 // settings are the flags that file and environment set as well, by the same names
@@ -47,18 +46,22 @@ func load(given *flag.FlagSet) (c config, err error) {
 	return c, errors.Join(faults...)
 }
 
-// reload loads c again. With any fault, c stays as it is.
-func (c *config) reload(given *flag.FlagSet) error {
+// reload loads c again, and has tick come by it. With any fault, all stays as it is.
+func (c *config) reload(given *flag.FlagSet, tick *time.Ticker) error {
 	next, err := load(given)
 	if err != nil {
 		return fmt.Errorf("configuration not loaded: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	if next.every != c.every { // Otherwise a SIGHUP would put off the next tick.
+		tick.Reset(next.every.Duration)
 	}
 	*c = next
 	return nil
 }
 
 // readFile sets what a configuration file sets: a line for each NAME = VALUE. Lines
-// that are empty or begin with # say nothing.
+// that are empty or begin with # say nothing. Editors of Windows put a byte order mark
+// before the text and a \r at the end of each line; neither is a fault.
 func readFile(name string, flags *flag.FlagSet) (faults []error) {
 	if name == "" {
 		return nil
@@ -67,12 +70,12 @@ func readFile(name string, flags *flag.FlagSet) (faults []error) {
 	if err != nil {
 		return []error{fmt.Errorf("read the configuration: %w", err)}
 	}
-	for i, line := range strings.Split(text, "\n") {
+	for i, line := range strings.Split(strings.TrimPrefix(text, "\ufeff"), "\n") {
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue
 		}
 		setting, value, ok := strings.Cut(line, "=")
-		err := fmt.Errorf("%q is not NAME = VALUE", line)
+		err := fmt.Errorf("%.60q is not NAME = VALUE", line)
 		if ok {
 			err = set(flags, strings.TrimSpace(setting), strings.TrimSpace(value))
 		}
@@ -118,31 +121,10 @@ func readEnvironment(flags *flag.FlagSet) (faults []error) {
 
 func set(flags *flag.FlagSet, setting, value string) error {
 	if !slices.Contains(settings, setting) {
-		return fmt.Errorf("%s: no such setting; there are %s", setting, strings.Join(settings, ", "))
+		return fmt.Errorf("%.60q: no such setting; there are %s", setting, strings.Join(settings, ", "))
 	}
 	if err := flags.Set(setting, value); err != nil {
 		return fmt.Errorf("%s: %w", setting, err)
 	}
 	return nil
-}
-
-// An interval is a time to wait, as a flag.Value.
-type interval struct{ time.Duration }
-
-func (i *interval) Set(s string) (err error) {
-	if i.Duration, err = time.ParseDuration(s); err != nil || i.Duration <= 0 {
-		return fmt.Errorf("%q is not a time to wait, as 1s or 200ms", s)
-	}
-	return nil
-}
-
-// A path is absolute from the start: the daemon's working directory is another.
-type path string
-
-func (p *path) String() string { return string(*p) }
-
-func (p *path) Set(s string) error {
-	abs, err := filepath.Abs(s)
-	*p = path(abs)
-	return err
 }

@@ -35,10 +35,9 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 			say = fmt.Sprintf("%s %d", c.text, n)
 			n++
 		case <-hangup:
-			if err := c.reload(given); err != nil {
+			if err := c.reload(given, tick); err != nil {
 				say = err.Error()
 			}
-			tick.Reset(c.every.Duration)
 		case <-ctx.Done():
 			stop() // A second signal has its default action again: it ends us at once.
 			endWithin(grace)

@@ -20,15 +20,14 @@ const usage = `usage: %[1]s [flags]              start the daemon, say its pid, 
 
   -every TIME   tick once in every TIME: 1s, 200ms, 1m30s (1s if not given)
   -text TEXT    what a tick says (tick if not given)
-  -config FILE  lines such as "every = 2s", "text = tick" and "# comment". More than
-                these count DAEMONSTEPS_EVERY and DAEMONSTEPS_TEXT in the environment,
-                and most the command line. SIGHUP has the daemon load FILE again.
+  -config FILE  lines such as "every = 2s" or "# comment"; SIGHUP loads FILE again.
+                $DAEMONSTEPS_EVERY and $DAEMONSTEPS_TEXT override it, and flags both.
   -dir DIR      tick into DIR/ticks (if not given: in a new directory in $TMPDIR)
   -foreground   no launcher: for a debugger, a container, or an init that
                 starts it
 
 The exit status is 0 if all went well, 2 if the command line is wrong, and 1
-if anything else is; one line on standard error then says what.
+if anything else is; standard error then says what, a line for each fault.
 `
 
 func main() {

@@ -32,12 +32,11 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 			n++
 		case <-hangup:
 			report("log opened again", log.reopen())
-			report("configuration loaded", c.reload(given))
-			tick.Reset(c.every.Duration)
+			report("configuration loaded", c.reload(given, tick))
 		case <-ctx.Done():
 			stop() // A second signal has its default action again: it ends us at once.
 			endWithin(grace)
-			slog.Info("ended")
+			slog.Info("ending")
 			return nil
 		}
 	}

@@ -23,11 +23,10 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 	}
 	defer undo(&err, func() error { return os.Remove(root.Name()) })
 	defer undo(&err, func() error { return removeLog(root) })
-	pid, err := lockPIDFile(c)
-	if err != nil {
+	if err := lockPIDFile(c); err != nil {
 		return err
 	}
-	defer undo(&err, pid.release)
+	defer undo(&err, releasePIDFile)
 	slog.Info("started", "dir", root.Name())
 	tick := time.NewTicker(c.every.Duration)
 	for n := 1; ; {
@@ -37,12 +36,11 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 			n++
 		case <-hangup:
 			report("log opened again", log.reopen())
-			report("configuration loaded", c.reload(given))
-			tick.Reset(c.every.Duration)
+			report("configuration loaded", c.reload(given, tick))
 		case <-ctx.Done():
 			stop() // A second signal has its default action again: it ends us at once.
 			endWithin(grace)
-			slog.Info("ended")
+			slog.Info("ending")
 			return nil
 		}
 	}

@@ -56,7 +56,7 @@ func launch(c config, args []string) error {
 		os.Remove(dir)
 		return fmt.Errorf("start the daemon: %w", err)
 	}
-	err = awaitLock(c, child.Process.Pid)
+	err = awaitLock(c, child.Process)
 	if err == nil {
 		_, err = fmt.Printf("pid %d\n", child.Process.Pid)
 	}

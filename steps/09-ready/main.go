@@ -21,20 +21,19 @@ const usage = `usage: %[1]s [flags]              start the daemon, say its pid, 
 
   -every TIME   tick once in every TIME: 1s, 200ms, 1m30s (1s if not given)
   -text TEXT    what a tick says (tick if not given)
-  -config FILE  lines such as "every = 2s", "text = tick" and "# comment". More than
-                these count DAEMONSTEPS_EVERY and DAEMONSTEPS_TEXT in the environment,
-                and most the command line. SIGHUP has the daemon load FILE again.
+  -config FILE  lines such as "every = 2s" or "# comment"; SIGHUP loads FILE again.
+                $DAEMONSTEPS_EVERY and $DAEMONSTEPS_TEXT override it, and flags both.
   -log FILE     write the log to FILE (if not given: to DIR/log, which goes with DIR;
                 with -foreground to standard error). SIGHUP has FILE opened again.
   -pidfile FILE hold FILE, with the pid in it: one daemon at a time does
   -dir DIR      the daemon's own directory (if not given: a new one in $TMPDIR)
   -wait TIME    give up if the daemon is not ready after TIME (10s if not given)
-  -ready N      write a line to descriptor N when the socket DIR/status is served
+  -ready N      with -foreground: write a line end to descriptor N when it is ready
   -foreground   no launcher: for a debugger, a container, or an init that
                 starts it
 
 The exit status is 0 if all went well, 2 if the command line is wrong, and 1
-if anything else is; one line on standard error then says what.
+if anything else is; standard error then says what, a line for each fault.
 `
 
 func main() {
@@ -68,13 +67,16 @@ func main() {
 
 	c, err := load(flags)
 	if *stop { // also with a configuration that is faulty by now
-		err = stopDaemon(string(c.pid))
+		err = stopDaemon(c)
 	} else if err == nil {
 		err = openLog(string(c.log)) // In the launcher to see that it can be.
 	}
-	connect(*ready)
+	err = errors.Join(err, connect(*ready, c.wait))
 	if err == nil && *foreground {
 		err = daemon(c, flags, *dir)
+		if err == nil || c.log != "" { // If not, it is said below, in the same place.
+			report("ended", err)
+		}
 	} else if err == nil && !*stop {
 		// The daemon gets -foreground, and every other flag that we got.
 		args := []string{"-foreground"}
@@ -87,7 +89,6 @@ func main() {
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, strings.ReplaceAll(err.Error(), "\n", "\n"+name+": "))
-		sayWhy(err)
-		os.Exit(exitStatus(err))
+		os.Exit(tell(err))
 	}
 }

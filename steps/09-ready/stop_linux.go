@@ -7,30 +7,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stopTime is how long a daemon may take to end: longer than its own grace.
-const stopTime = 10 * time.Second
-
 // stopDaemon ends the daemon that holds the PID file, and returns when it is gone.
 //
 // The pid may have been given to another process between our looking and our
 // sending. A pidfd (pidfd_open(2)) stays with the process it was opened for; so it is
 // opened first, and the holder asked for again.
-func stopDaemon(name string) error {
-	p, err := openPIDFile(name, 0)
+func stopDaemon(c config) error {
+	f, err := openPIDFile(c, 0)
 	if err != nil {
 		return err
 	}
-	defer p.Close()
-	pid := p.holder()
-	if pid <= 0 {
-		return fmt.Errorf("no process that we can see holds %s", name)
+	defer f.Close()
+	pid, err := daemonOf(c, f)
+	if err != nil {
+		return err
 	}
 	daemon, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return fmt.Errorf("open process %d: %w", pid, err)
 	}
 	defer unix.Close(daemon)
-	if p.holder() != pid {
+	if holder(f) != pid {
 		return fmt.Errorf("process %d has ended by itself", pid)
 	}
 	if err := unix.PidfdSendSignal(daemon, unix.SIGTERM, nil, 0); err != nil {

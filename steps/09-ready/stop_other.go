@@ -3,37 +3,31 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"syscall"
-
-	"golang.org/x/sys/unix"
+	"time"
 )
 
 // stopDaemon ends the daemon that holds the PID file, and returns when it has let go
 // of it. Without a pidfd a moment is left in which the pid may become another's.
-func stopDaemon(name string) error {
-	p, err := openPIDFile(name, 0)
+func stopDaemon(c config) error {
+	f, err := openPIDFile(c, 0)
 	if err != nil {
 		return err
 	}
-	defer p.Close()
-	pid := p.holder()
-	if pid <= 0 {
-		return fmt.Errorf("no process that we can see holds %s", name)
+	defer f.Close()
+	pid, err := daemonOf(c, f)
+	if err != nil {
+		return err
 	}
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		return os.NewSyscallError("kill", err)
+		return fmt.Errorf("send SIGTERM to process %d: %w", pid, err)
 	}
-	for {
-		err := unix.FcntlFlock(p.Fd(), unix.F_SETLKW, &unix.Flock_t{Type: unix.F_WRLCK})
-		if errors.Is(err, unix.EINTR) {
-			continue
+	for deadline := time.Now().Add(stopTime); holder(f) == pid; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("process %d has not ended %v after SIGTERM", pid, stopTime)
 		}
-		if err == nil {
-			fmt.Printf("process %d has ended\n", pid)
-		}
-		return os.NewSyscallError("fcntl", err)
 	}
+	fmt.Printf("process %d has ended\n", pid)
+	return nil
 }

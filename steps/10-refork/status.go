@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -22,7 +24,13 @@ type statusServer struct {
 // even if that takes a while.
 func serveStatus(root *os.Root) (*statusServer, error) {
 	address := &net.UnixAddr{Name: filepath.Join(root.Name(), "status")}
+	if most := len(syscall.RawSockaddrUnix{}.Path) - 1; len(address.Name) > most {
+		return nil, fmt.Errorf("serve the status: %s is longer than a socket's name, which has at most %d bytes", address.Name, most)
+	}
 	listener, err := net.ListenUnix("unix", address)
+	if errors.Is(err, syscall.EADDRINUSE) && leftOver(root, address) && root.Remove("status") == nil {
+		listener, err = net.ListenUnix("unix", address)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("serve the status: %w", err)
 	}
@@ -31,6 +39,19 @@ func serveStatus(root *os.Root) (*statusServer, error) {
 	s.set("started", 0)
 	go s.serve(listener)
 	return s, nil
+}
+
+// leftOver says whether the socket is one of a daemon that was killed: nobody listens.
+func leftOver(root *os.Root, address *net.UnixAddr) bool {
+	info, err := root.Lstat("status")
+	if err != nil || info.Mode().Type() != fs.ModeSocket {
+		return false
+	}
+	peer, err := net.DialUnix("unix", nil, address)
+	if err == nil {
+		peer.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // Close ends the service and removes the socket.
@@ -54,7 +75,9 @@ func (s *statusServer) serve(listener net.Listener) {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		// It fits in the socket's buffer: nobody has to read for us to go on.
+		// A line fits in the socket's buffer, so that nobody has to read for us to go
+		// on. One that does not fit holds up the others for a while at most.
+		client.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 		client.Write([]byte(s.line.Load().(string)))
 		client.Close()
 	}

@@ -23,17 +23,16 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	parent, err := os.OpenRoot(filepath.Dir(root.Name()))
+	parent, err := os.OpenRoot(filepath.Join(root.Name(), ".."))
 	if err != nil {
 		return fmt.Errorf("open what holds the daemon's directory: %w", err)
 	}
 	defer undo(&err, func() error { return parent.Remove(filepath.Base(root.Name())) })
 	defer undo(&err, func() error { return removeLog(root) })
-	pid, err := lockPIDFile(c)
-	if err != nil {
+	if err := lockPIDFile(c); err != nil {
 		return err
 	}
-	defer undo(&err, pid.release)
+	defer undo(&err, releasePIDFile)
 	status, err := serveStatus(root)
 	if err != nil {
 		return err
@@ -58,12 +57,11 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 			n++
 		case <-hangup:
 			report("log opened again", log.reopen())
-			report("configuration loaded", c.reload(given))
-			tick.Reset(c.every.Duration)
+			report("configuration loaded", c.reload(given, tick))
 		case <-ctx.Done():
 			stop() // A second signal has its default action again: it ends us at once.
 			endWithin(grace)
-			slog.Info("ended")
+			slog.Info("ending")
 			return nil
 		}
 	}

@@ -53,22 +53,23 @@ func launch(c config, args []string) error {
 	}
 	// A -log among args comes later, and holds.
 	child.Args = slices.Insert(child.Args, 1, "-dir", dir, "-log", filepath.Join(dir, "log"))
-	ready, err := startReady(child)
-	if err != nil {
+	if err := startReady(child); err != nil {
 		os.Remove(dir)
 		return fmt.Errorf("start the daemon: %w", err)
 	}
-	err = awaitReady(ready, c.wait)
+	err = awaitReady(c.wait)
 	if err == nil {
 		_, err = fmt.Printf("pid %d\n", child.Process.Pid)
+	}
+	if err == nil {
+		err = sayReady() // We are the leader, and the launcher waits for us.
 	}
 	if err != nil {
 		// A failed start must not leave a daemon that nobody knows of.
 		child.Process.Kill()
 		child.Wait()
 		os.RemoveAll(dir)
-		dropPIDFile(c)
-		return startError{err, child.ProcessState}
+		return startFailed(err, c, child.ProcessState)
 	}
 	return nil
 }

@@ -2,26 +2,27 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"sync"
 	"syscall"
-	"time"
 )
 
 // A logFile is where the log goes.
 type logFile struct {
-	mu   sync.Mutex
-	name string // "" for standard error
-	file *os.File
-	lost int   // lines that could not be written
-	why  error // the last of them
-	torn bool  // the last one was written in part
+	mu      sync.Mutex
+	name    string // "" for standard error
+	file    *os.File
+	journal bool  // systemd's journal reads standard error
+	lost    int   // lines that could not be written
+	why     error // the last of them
+	torn    bool  // the last line has no end yet
 }
 
 var log = logFile{file: os.Stderr}
@@ -29,15 +30,18 @@ var log = logFile{file: os.Stderr}
 // openLog has slog write to the file of that name, or to standard error if it is "".
 func openLog(name string) error {
 	log.name = name
-	text := slog.NewTextHandler(&log, nil)
-	slog.SetDefault(slog.New(handler{text, name == "" && toJournal(os.Stderr)}))
+	log.journal = name == "" && toJournal(os.Stderr)
+	slog.SetDefault(newLogger(&log))
+	// When nobody reads standard error any more, a write to it would end us by SIGPIPE.
+	// A Go program that handles the signal gets an error instead.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return log.reopen()
 }
 
 // reopen goes on in the file that has the log's name now: whoever rotates the log
 // has renamed the old one. If that fails, the old file stays in use.
 //
-// The file is its owner's alone, whatever the umask. Its name must not be a symbolic
+// A new file is its owner's alone, whatever the umask. Its name must not be a symbolic
 // link: who may write in the directory could have the daemon write anywhere.
 func (l *logFile) reopen() error {
 	if l.name == "" {
@@ -81,69 +85,65 @@ func removeLog(root *os.Root) error {
 	return nil
 }
 
-// Write writes a line, in one write(2): nothing comes between its parts. It does not
-// fail. A full disk must not end the daemon; what is lost is counted, and said when
-// there is room again.
+// Write writes a line. It does not fail: a full disk must not end the daemon. What is
+// lost is counted, and said when there is room again.
 func (l *logFile) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.lost > 0 {
-		note := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines lost", 0)
-		note.Add("lines", l.lost, "error", l.why)
-		var text bytes.Buffer
-		slog.NewTextHandler(&text, nil).Handle(context.Background(), note)
-		if !l.write(text.Bytes()) {
-			l.lost++
-			return len(line), nil
+		var note bytes.Buffer
+		newLogger(&note).Warn("log lines lost", "lines", l.lost, "error", l.why)
+		if l.write(note.Bytes()) {
+			l.lost = 0
 		}
-		l.lost = 0
 	}
-	if !l.write(line) {
+	if l.lost > 0 || !l.write(line) {
 		l.lost++
 	}
 	return len(line), nil
 }
 
-func (l *logFile) write(text []byte) bool {
+// write says whether the line has got there, in one write(2): nothing comes between its
+// parts. Its end may be missing: the next line brings that, as it does to half a line.
+func (l *logFile) write(line []byte) bool {
+	if l.journal {
+		level, _, _ := bytes.Cut(line, []byte(" "))
+		line = append([]byte(priorities[string(level)]), line...)
+	}
 	if l.torn {
-		text = append([]byte("\n"), text...) // The half line gets an end of its own.
+		line = append([]byte("\n"), line...)
 	}
-	n, err := l.file.Write(text)
+	n, err := l.file.Write(line)
 	if n > 0 {
-		l.torn = text[n-1] != '\n'
+		l.torn = line[n-1] != '\n'
 	}
-	l.why = err
-	return err == nil
+	if err != nil {
+		l.why = err
+	}
+	return n >= len(line)-1
 }
 
-// A handler adds to a line what its reader needs: the daemon's pid, or for systemd's
-// journal, which knows time and pid, the priority <N> (sd-daemon(3)).
-type handler struct {
-	slog.Handler
-	journal bool
+// newLogger returns a logger with what the reader of a line needs: time and pid. The
+// journal knows them, and wants a priority instead (sd-daemon(3), syslog(3)).
+func newLogger(w io.Writer) *slog.Logger {
+	if !log.journal {
+		return slog.New(slog.NewTextHandler(w, nil)).With("pid", os.Getpid())
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 }
 
-// priorities are those of syslog(3).
-var priorities = map[slog.Level]int{slog.LevelInfo: 6, slog.LevelWarn: 4, slog.LevelError: 3}
+var priorities = map[string]string{"level=INFO": "<6>", "level=WARN": "<4>", "level=ERROR": "<3>"}
 
-func (h handler) Handle(ctx context.Context, r slog.Record) error {
-	if !h.journal {
-		r.Add("pid", os.Getpid())
-		return h.Handler.Handle(ctx, r)
+func withoutTime(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		return slog.Attr{}
 	}
-	r.Time = time.Time{} // It is left out.
-	var text bytes.Buffer
-	fmt.Fprintf(&text, "<%d>", priorities[r.Level])
-	slog.NewTextHandler(&text, nil).Handle(ctx, r)
-	_, err := log.Write(text.Bytes())
-	return err
+	return a
 }
 
 // toJournal says whether f leads to the journal (systemd.exec(5), $JOURNAL_STREAM).
 func toJournal(f *os.File) bool {
 	var st syscall.Stat_t
-	if syscall.Fstat(int(f.Fd()), &st) != nil {
-		return false
-	}
-	return os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+	err := syscall.Fstat(int(f.Fd()), &st)
+	return err == nil && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }

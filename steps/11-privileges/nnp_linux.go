@@ -2,14 +2,27 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// noNewPrivileges sets PR_SET_NO_NEW_PRIVS (prctl(2)). It is this thread's, and what is
-// started from it inherits it: unblockSignals has bound us to one thread.
+// noNewPrivileges sets PR_SET_NO_NEW_PRIVS (prctl(2)): no program that the daemon starts
+// gives it more rights, be it set-user-ID or with capabilities of its own. It is this
+// thread's, and what is started from it inherits it: unblockSignals has bound us to one.
+//
+// Root's inheritable capabilities are emptied, too: setuid(2) leaves them as they are.
 func noNewPrivileges() error {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+	err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	if err == nil && os.Geteuid() == 0 {
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var caps [2]unix.CapUserData // 32 capabilities each
+		if err = unix.Capget(&header, &caps[0]); err == nil {
+			caps[0].Inheritable, caps[1].Inheritable = 0, 0
+			err = unix.Capset(&header, &caps[0])
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("forgo new privileges: %w", err)
 	}
 	return nil

@@ -7,12 +7,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // kept are the variables that the daemon gets of its caller's environment, besides
@@ -61,7 +59,7 @@ func dropPrivileges(c config, given *flag.FlagSet, root *os.Root) error {
 		return err // or we are that user
 	}
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("become user %s: only root can, and this is user %d", c.user, os.Geteuid())
+		return fmt.Errorf("-chroot, and -user for another user, need root: this is user %d", os.Geteuid())
 	}
 	if uid == 0 {
 		return errors.New("-user is needed, and not root: no directory holds root")
@@ -69,6 +67,7 @@ func dropPrivileges(c config, given *flag.FlagSet, root *os.Root) error {
 	if err := giveAway(uid, gid, root); err != nil {
 		return fmt.Errorf("give the daemon's files to user %s: %w", c.user, err)
 	}
+	time.Now().Zone() // reads /etc/localtime, also while it is in sight
 	if c.chroot != "" {
 		if err := syscall.Chroot(string(c.chroot)); err != nil {
 			return fmt.Errorf("chroot to %s: %w", c.chroot, err)
@@ -78,31 +77,14 @@ func dropPrivileges(c config, given *flag.FlagSet, root *os.Root) error {
 			return err
 		}
 		log.name = inside(c.chroot, log.name)
-		given.Set("config", inside(c.chroot, string(c.file)))
+		if c.file != "" {
+			given.Set("config", inside(c.chroot, string(c.file)))
+		}
 	}
-	// In this order: a user may not change its groups. Go does it for all threads.
-	if err := errors.Join(syscall.Setgroups(groups), syscall.Setgid(gid), syscall.Setuid(uid)); err != nil {
+	if err := become(uid, gid, groups); err != nil {
 		return fmt.Errorf("become user %s: %w", c.user, err)
 	}
-	if syscall.Setuid(0) == nil || syscall.Setgid(0) == nil {
-		return fmt.Errorf("become user %s: root can be had back", c.user)
-	}
 	return nil
-}
-
-// giveAway gives what the daemon goes on using by name to the user: its directory with
-// the socket in it, and the log. Not the PID file: root ends what it names.
-func giveAway(uid, gid int, root *os.Root) error {
-	dir, err := root.Open(".")
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	err = os.Lchown(filepath.Join(root.Name(), "status"), uid, gid)
-	if log.name != "" {
-		err = errors.Join(err, log.file.Chown(uid, gid))
-	}
-	return errors.Join(err, dir.Chown(uid, gid))
 }
 
 // inside returns how a file is called with dir as the root directory. One that is not
@@ -112,25 +94,4 @@ func inside(dir path, name string) string {
 		return "/" + rest
 	}
 	return name
-}
-
-// lookUp returns the numbers of a user, who is given by name or number, or of root.
-func lookUp(name string) (uid, gid int, groups []int, err error) {
-	if name == "" {
-		return 0, 0, nil, nil
-	}
-	u, err := user.Lookup(name)
-	if err != nil {
-		u, err = user.LookupId(name)
-	}
-	if err != nil {
-		return 0, 0, nil, fmt.Errorf("look up user %s: %w", name, err)
-	}
-	ids, err := u.GroupIds()
-	for _, id := range append([]string{u.Uid, u.Gid}, ids...) {
-		n, err2 := strconv.Atoi(id)
-		err = errors.Join(err, err2)
-		groups = append(groups, n)
-	}
-	return groups[0], groups[1], groups[2:], err
 }

@@ -18,33 +18,49 @@ import (
 // when it accepts work, or else the reason why it never will; then it closes the pipe.
 // It knows the pipe by -ready N. Other supervisors have the same, s6 for one.
 
-// startReady starts the daemon with such a pipe, and returns our end.
-func startReady(daemon *exec.Cmd) (*os.File, error) {
+// While the launcher waits it hears what the daemon says, and the signals that ask it
+// to end itself. They are meant for the daemon, too, which does not hear them: a ^C does
+// not reach another session.
+var (
+	said  *os.File // our end of the pipe
+	asked = make(chan os.Signal, 1)
+)
+
+// startReady starts the daemon with such a pipe.
+func startReady(daemon *exec.Cmd) error {
 	ours, its, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	said = ours
 	defer its.Close() // Ours alone would keep the pipe from coming to its end.
 	daemon.ExtraFiles = []*os.File{its}
 	daemon.Args = append(daemon.Args, "-ready", "3") // ExtraFiles begin with 3.
-	err = daemon.Start()
-	// A ^C while we wait ends us. The daemon notices that when it is ready.
-	signal.Reset(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	return ours, err
+	signal.Notify(asked, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	return daemon.Start()
 }
 
 // awaitReady waits until the daemon is ready, at most for a time. It takes nothing but
 // the empty line for that: the pipe's end alone comes of a daemon that was killed, too.
-func awaitReady(pipe *os.File, wait time.Duration) error {
-	pipe.SetReadDeadline(time.Now().Add(wait))
-	text, err := io.ReadAll(pipe)
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
+func awaitReady(wait time.Duration) error {
+	defer said.Close() // A daemon that gets ready after all notices that we have gone.
+	all := make(chan string, 1)
+	go func() {
+		text, _ := io.ReadAll(io.LimitReader(said, maxFile))
+		io.Copy(io.Discard, said) // whatever is too much
+		all <- string(text)
+	}()
+	select {
+	case text := <-all:
+		if text != "\n" {
+			return errors.New(text)
+		}
+		return nil
+	case s := <-asked:
+		return fmt.Errorf("start the daemon: %v before it was ready", s)
+	case <-time.After(wait):
 		return fmt.Errorf("start the daemon: it was not ready after %v", wait)
-	case err == nil && string(text) != "\n":
-		return errors.New(string(text))
 	}
-	return err
 }
 
 // A startError says why a daemon did not get ready, and how it ended.
@@ -57,53 +73,74 @@ func (e startError) Error() string {
 	if text := e.error.Error(); text != "" {
 		return text
 	}
-	return fmt.Sprintf("start the daemon: it ended before it was ready: %v", e.daemon)
+	return fmt.Sprintf("start the daemon: process %d did not get ready: %v", e.daemon.Pid(), e.daemon)
 }
 
-// exitStatus is the status to end with. That of a daemon that did not get ready is its
-// own, if it has one.
-func exitStatus(err error) int {
-	if e, ok := err.(startError); ok {
-		return max(1, e.daemon.ExitCode())
+// startFailed is what there is to return when the daemon has ended, and its directory is
+// gone. One that was killed has left its pid in the PID file.
+func startFailed(err error, c config, daemon *os.ProcessState) error {
+	f, err2 := openPIDFile(c, 0)
+	if err2 == nil && unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) == nil {
+		f.Truncate(0) // It is nobody else's.
 	}
-	return 1
+	return startError{err, daemon}
 }
 
-// dropPIDFile removes the PID file of a daemon that had to be killed.
-func dropPIDFile(c config) {
-	p, err := openPIDFile(string(c.pid), 0)
-	if err == nil && unix.FcntlFlock(p.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) == nil {
-		p.release()
-	}
-}
+// launcher leads to whoever waits until we are ready; it is nil if nobody does. reasons
+// is the same, if our standard error is /dev/null, where nobody reads why we failed.
+var launcher, reasons *os.File
 
-// launcher leads to whoever waits until we are ready; it is nil if nobody does.
-var launcher *os.File
+// late ends us if we do not get ready, and whoever waited has been killed.
+var late *time.Timer
 
-// connect opens descriptor fd as launcher. The text of a panic goes there, too.
-func connect(fd int) {
-	if fd > 0 {
-		syscall.CloseOnExec(fd) // What we start must not keep the pipe open.
-		launcher = os.NewFile(uintptr(fd), "launcher")
-		debug.SetCrashOutput(launcher, debug.CrashOptions{})
+// connect opens descriptor fd as launcher. It has to be one that we were given. What
+// we have opened ourselves has the close-on-exec mark (fcntl(2)).
+func connect(fd int, wait time.Duration) error {
+	if fd == 0 {
+		return nil
 	}
+	mark, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if fd < 3 || err != nil || mark != 0 {
+		return fmt.Errorf("-ready %d: we were not given that descriptor, or it is below 3", fd)
+	}
+	syscall.CloseOnExec(fd) // What we start must not keep the pipe open.
+	launcher = os.NewFile(uintptr(fd), "launcher")
+	late = time.AfterFunc(wait+grace, func() { os.Exit(1) })
+	null, err := os.Stat(os.DevNull)
+	if here, err2 := os.Stderr.Stat(); err == nil && err2 == nil && os.SameFile(null, here) {
+		reasons = launcher
+		debug.SetCrashOutput(reasons, debug.CrashOptions{}) // the text of a panic
+	}
+	return nil
 }
 
 // sayReady says that we are ready. If the launcher has gone nobody knows of us, and
-// that is an error.
+// that is an error. All that can fail comes before the line is written.
 func sayReady() error {
 	if launcher == nil {
 		return nil
+	}
+	late.Stop()
+	// The text of a panic goes to the log again, and the copy of the pipe that it had
+	// goes. To open the log anew could fail by now.
+	debug.SetCrashOutput(nil, debug.CrashOptions{})
+	if log.name != "" {
+		debug.SetCrashOutput(log.file, debug.CrashOptions{})
 	}
 	if _, err := launcher.WriteString("\n"); err != nil {
 		return fmt.Errorf("say that the daemon is ready: %w", err)
 	}
 	launcher.Close()
-	launcher = nil
-	// The text of a panic goes there from now on. It keeps a copy of the pipe no more.
-	debug.SetCrashOutput(nil, debug.CrashOptions{})
-	return log.reopen()
+	launcher, reasons = nil, nil
+	return nil
 }
 
-// sayWhy tells the launcher why we failed, if it still waits for us.
-func sayWhy(err error) { launcher.WriteString(err.Error()) }
+// tell says why we failed to the launcher, if it still waits for us, and returns the
+// status to end with. That of a daemon that did not get ready is its own, if it has one.
+func tell(err error) (status int) {
+	reasons.WriteString(err.Error())
+	if e, ok := err.(startError); ok {
+		return max(1, e.daemon.ExitCode())
+	}
+	return 1
+}

@@ -1,0 +1,5 @@
+//go:build linux && race
+
+package lab
+
+const raceDetector = true

@@ -1,0 +1,5 @@
+//go:build !race
+
+package daemonsteps
+
+const raceDetector = false

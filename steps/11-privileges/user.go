@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// lookUp returns the numbers of a user, who is given by name or number, or of root.
+func lookUp(name string) (uid, gid int, groups []int, err error) {
+	if name == "" {
+		return 0, 0, nil, nil
+	}
+	u, err := user.Lookup(name)
+	if number, e := user.LookupId(name); err != nil && e == nil {
+		u, err = number, nil
+	}
+	if err != nil {
+		return 0, 0, nil, fmt.Errorf("look up user %s: %w", name, err)
+	}
+	ids, err := u.GroupIds()
+	for _, id := range append([]string{u.Uid, u.Gid}, ids...) {
+		n, err2 := strconv.Atoi(id)
+		err = errors.Join(err, err2)
+		groups = append(groups, n)
+	}
+	return groups[0], groups[1], groups[2:], err
+}
+
+// giveAway gives what the daemon goes on using by name to the user: its directory with
+// the socket in it, and the log. Not the PID file: root ends what it names.
+func giveAway(uid, gid int, root *os.Root) error {
+	dir, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	var st unix.Stat_t
+	if log.name != "" {
+		err = unix.Fstat(int(log.file.Fd()), &st)
+		// Whoever may write in its directory can have put another file there.
+		if err == nil && (st.Nlink > 1 || st.Uid != 0 && int(st.Uid) != uid) {
+			err = fmt.Errorf("%s is another user's, or has a second name", log.name)
+		}
+		if err == nil {
+			err = log.file.Chown(uid, gid)
+		}
+	}
+	if err == nil {
+		err = unix.Fchownat(int(dir.Fd()), "status", uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err == nil {
+		err = dir.Chown(uid, gid)
+	}
+	return err
+}
+
+// become makes us the user, for good: of the real, the effective and the saved user ID
+// none stays root's. In this order: a user may not change its groups.
+//
+// Each thread has IDs of its own. Package syscall sees to all that Go has started.
+func become(uid, gid int, groups []int) error {
+	err := os.NewSyscallError("setgroups", syscall.Setgroups(groups))
+	if err == nil {
+		err = os.NewSyscallError("setgid", syscall.Setgid(gid))
+	}
+	if err == nil {
+		err = os.NewSyscallError("setuid", syscall.Setuid(uid))
+	}
+	if err == nil && (syscall.Setuid(0) == nil || gid != 0 && syscall.Setgid(0) == nil) {
+		err = errors.New("root can be had back")
+	}
+	return err
+}
