@@ -131,10 +131,8 @@ func awaitLock(c config, daemon *os.Process) error {
 			daemon.Release() // Its pid may become another's.
 			return cmp.Or(checkPIDFile(c), errors.New("it ended before it held the PID file"))
 		}
-		f, err := openPIDFile(c, 0)
-		if err == nil {
-			pid, _ = daemonOf(f)
-		}
+		f, _ := openPIDFile(c, 0)
+		pid, _ = daemonOf(c, f)
 		f.Close()
 	}
 	return nil

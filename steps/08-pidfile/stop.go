@@ -11,14 +11,14 @@ const stopTime = 10 * time.Second
 
 // daemonOf returns the pid of the daemon that holds the PID file. Any program of our
 // user's can lock a file; but if its text names the holder as well, the daemon wrote it.
-func daemonOf(f *os.File) (pid int, err error) {
+func daemonOf(c config, f *os.File) (pid int, err error) {
 	pid = holder(f)
 	if pid <= 0 {
-		return 0, fmt.Errorf("no process that we can see holds %s", f.Name())
+		return 0, fmt.Errorf("no process that we can see holds %s", c.pid)
 	}
 	named := 0
 	if fmt.Fscan(f, &named); named != pid {
-		return 0, fmt.Errorf("process %d holds %s, which does not name it: it starts or ends, or is no daemon", pid, f.Name())
+		return 0, fmt.Errorf("process %d holds %s, which does not name it: it starts or ends, or is no daemon", pid, c.pid)
 	}
 	return pid, nil
 }

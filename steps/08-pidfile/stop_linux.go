@@ -18,7 +18,7 @@ func stopDaemon(c config) error {
 		return err
 	}
 	defer f.Close()
-	pid, err := daemonOf(f)
+	pid, err := daemonOf(c, f)
 	if err != nil {
 		return err
 	}
