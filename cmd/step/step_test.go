@@ -295,7 +295,9 @@ func waitForFile(t *testing.T, dir string, log bool) {
 	}
 	for !found() {
 		poll := []unix.PollFd{{Fd: int32(watch), Events: unix.POLLIN}}
-		if n, err := unix.Poll(poll, 10_000); n != 1 {
+		if n, err := unix.Poll(poll, 10_000); err == unix.EINTR {
+			continue
+		} else if n != 1 {
 			t.Fatalf("the daemon has made no file in %v: %v", dirs, err)
 		}
 		unix.Read(watch, make([]byte, 4096))
