@@ -488,7 +488,7 @@ func TestPIDFileStorm(t *testing.T) {
 		case *storm:
 			starts, rounds = 200, 50
 		case i > 0:
-			starts = 8
+			starts = 6
 		}
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
@@ -500,11 +500,14 @@ func TestPIDFileStorm(t *testing.T) {
 // TestPIDFileRelay starts daemons while others end: no two run at the same time.
 func TestPIDFileRelay(t *testing.T) {
 	t.Parallel()
-	loops, wins := 3, 2
-	if *storm {
-		loops, wins = 8, 50
-	}
-	for _, step := range oneDaemonSteps() {
+	for i, step := range oneDaemonSteps() {
+		loops, wins := 3, 2
+		switch {
+		case *storm:
+			loops, wins = 8, 50
+		case i > 0:
+			loops = 2
+		}
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			complain(t, newPIDStorm(t, witnessed(t, step)).relay(loops, wins))
