@@ -397,7 +397,10 @@ func startCalls(t *testing.T, bin string) (before []call, after call) {
 		cmd.Wait()
 		t.Fatalf("the traced daemon, process %d, did not get ready: %v", pid, err)
 	}
-	unix.Kill(pid, unix.SIGTERM) // Its parent, strace, has not waited for it before our Wait.
+	// The pid is the daemon's: strace, its parent, ends when it has waited for it.
+	unix.Kill(pid, unix.SIGTERM)
+	overdue := time.AfterFunc(deadline, func() { unix.Kill(pid, unix.SIGKILL) })
+	defer overdue.Stop()
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
