@@ -75,9 +75,7 @@ func (s *statusServer) serve(listener net.Listener) {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		// A line fits in the socket's buffer, so that nobody has to read for us to go
-		// on. One that does not fit holds up the others for a while at most.
-		client.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		// It fits in the socket's buffer: nobody has to read for us to go on.
 		client.Write([]byte(s.line.Load().(string)))
 		client.Close()
 	}
