@@ -18,7 +18,7 @@ mend = $(notdir $(basename $(wildcard exercises/testdata/answers/$1/*.go.txt)))
 # the program, and the program with its arguments.
 known = $(subst PIDFILE,"$$PWD/bin/exercises/$1.pid",$(subst PROGRAM,bin/exercises/$1,$(shell cat exercises/testdata/answers/$1/isdaemon.args)))
 
-.PHONY: help stop check test race lint stress docs cover clean FORCE
+.PHONY: help stop check test race lint stress docs bench cover clean FORCE
 
 help: ## this list
 	@echo 'N is the number of a step: $(STEPS)'
@@ -120,6 +120,10 @@ stress: ## run all tests 25 times, shuffled, while every CPU is busy
 
 docs: ## write the parts of documents and pictures that come from the code
 	@$(GO) test -count=1 -run 'TestLessons|TestREADME|TestScoreboard|TestPictures' . -update
+
+bench: ## say what a start costs, and what an idle daemon does
+	@$(GO) build -buildvcs=false -o bin/ ./cmd/bench
+	@bin/bench
 
 cover: ## say how much of internal/ the tests run
 	@mkdir -p bin

@@ -21,12 +21,12 @@ func TestMake(t *testing.T) {
 		status int
 		want   string // a pattern
 	}{
-		{nil, 0, `(?s)stepN +start step N.*stop +end what.*testN .*diffN .*check .*test .*lint .*stress `},
-		{[]string{"step9"}, 2, `no step "9"; the steps are ` + all},
+		{nil, 0, `(?s)stepN +start step N.*stop +end what.*testN .*diffN .*carryN .*check .*test .*lint .*stress .*bench `},
+		{[]string{"step99"}, 2, `no step "99"; the steps are ` + all},
 		{[]string{"test0"}, 2, `no step "0"; the steps are ` + all},
 		{[]string{"diff77"}, 2, `no step "77"; the steps are ` + all},
 		{[]string{"check"}, 2, `check needs PROG, and may have STEP: make check PROG="./my-daemon -x" STEP=3`},
-		{[]string{"check", "PROG=true", "STEP=9"}, 2, `no step "9"; the steps are ` + all},
+		{[]string{"check", "PROG=true", "STEP=99"}, 2, `no step "99"; the steps are ` + all},
 		{[]string{"diff2"}, 0, `(?s)steps/02-setsid/launch.go.*\n\+\tchild.SysProcAttr = &syscall.SysProcAttr{Setsid: true}\n`},
 	} {
 		out, err := exec.Command("make", append([]string{"--no-print-directory"}, c.args...)...).CombinedOutput()

@@ -112,6 +112,21 @@ func heirsOf(dir string) []process {
 	return found
 }
 
+// holder returns the pid of the process that has a record lock on a file (F_GETLK,
+// fcntl(2)), or 0.
+func holder(path string) int {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	if unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock) != nil || lock.Type == unix.F_UNLCK {
+		return 0
+	}
+	return int(lock.Pid)
+}
+
 // environ returns the environment of a process, each variable between two NUL
 // bytes, or nothing if it may not be read. That process is not ours then.
 //

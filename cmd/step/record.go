@@ -18,7 +18,8 @@ import (
 // open, its directory is locked (flock(2)): starts and stops take turns.
 //
 // Each start has two names in it. A directory such as 03-4711 is the TMPDIR of
-// what was started, and the file 03-4711.json is its record.
+// what was started, and the file 03-4711.json is its record. A file such as 08.pid is
+// the PID file of all starts of step 8.
 type store struct {
 	path string
 	dir  *os.File
@@ -112,8 +113,15 @@ func lock(dir *os.File, path string) (current bool, err error) {
 	return err == nil && now.Dev == st.Dev && now.Ino == st.Ino, nil
 }
 
-// close unlocks the store, and removes it if it is empty.
+// close unlocks the store, and removes it if it is empty. A daemon that was killed
+// leaves its PID file, and nobody holds that.
 func (s *store) close() {
+	files, _ := filepath.Glob(filepath.Join(s.path, "*.pid"))
+	for _, file := range files {
+		if holder(file) == 0 {
+			os.Remove(file)
+		}
+	}
 	os.Remove(s.path) // Refused if it is not empty.
 	s.dir.Close()
 }
@@ -125,7 +133,14 @@ func (s *store) add(step step) (entry, error) {
 		return entry{}, fmt.Errorf("make the step's TMPDIR: %w", err)
 	}
 	e := entry{dir, record{Step: step.number()}}
-	if err := e.write(os.O_CREATE | os.O_EXCL); err != nil {
+	err = e.write(os.O_CREATE | os.O_EXCL)
+	if err == nil && len(step.arguments(e)) > 0 {
+		err = os.Mkdir(e.files(), 0o700)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(e.files(), "conf"), []byte(conf), 0o600)
+		}
+	}
+	if err != nil {
 		return entry{}, errors.Join(err, e.remove())
 	}
 	return e, nil
@@ -159,6 +174,14 @@ func (s *store) entries() ([]entry, error) {
 }
 
 func (e entry) file() string { return e.dir + ".json" }
+
+// files is the directory of what we give to the step.
+func (e entry) files() string { return filepath.Join(e.dir, "files") }
+
+// pidFile is the PID file of the step, which all its starts share.
+func (e entry) pidFile() string {
+	return filepath.Join(filepath.Dir(e.dir), fmt.Sprintf("%02d.pid", e.Step))
+}
 
 // write writes the record.
 func (e entry) write(flags int) error {

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -52,7 +53,7 @@ func start(s step) error {
 	if err != nil {
 		return err
 	}
-	l, err := launch(ctx, program, e.dir)
+	l, err := launch(ctx, e.dir, program, s.arguments(e)...)
 	defer func() {
 		for _, p := range l.children {
 			p.release()
@@ -83,7 +84,7 @@ func start(s step) error {
 		}
 		return fmt.Errorf("start step %d: %w", s.number(), errors.Join(err, left))
 	}
-	return say(report(s, program, l, daemon))
+	return say(report(s, e, program, l, daemon))
 }
 
 // launched is what we saw of a launcher.
@@ -93,20 +94,22 @@ type launched struct {
 	children []process     // what it left behind
 }
 
-// launch runs a step's program until it ends, with dir as its TMPDIR.
+// launch runs a step's program until it ends, with dir as its TMPDIR. From step 9 on
+// that is when the daemon is ready.
 //
 // A launcher lives for some milliseconds only. To see it nevertheless, we trace
 // it (ptrace(2)): the kernel then stops it when it is about to end and still has
-// its files and its directory. The daemon, its child, is not traced.
+// its files and its directory. The daemon, its child, is not traced. From step 10 on
+// the daemon is its child's child, and an orphan by then. Its TMPDIR tells it.
 //
 // When ctx is done, the launcher is killed.
-func launch(ctx context.Context, program, dir string) (l launched, err error) {
+func launch(ctx context.Context, dir, program string, args ...string) (l launched, err error) {
 	// All requests must come from the thread that started the launcher.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
 	command := func(traced bool) *exec.Cmd {
-		cmd := exec.Command(program)
+		cmd := exec.Command(program, args...)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: traced}
@@ -171,7 +174,7 @@ func launch(ctx context.Context, program, dir string) (l launched, err error) {
 	case status.ExitStatus() != 0:
 		return l, statusError{status.ExitStatus(), true,
 			fmt.Errorf("the launcher ended with status %d", status.ExitStatus())}
-	case l.end == nil:
+	case len(l.children) == 0: // They are nobody's children, or we could not see it.
 		l.children = heirsOf(dir)
 	}
 	return l, nil
@@ -228,7 +231,7 @@ func caller() (pid int, title string) {
 }
 
 // report returns the table and what can be done next.
-func report(s step, program string, l launched, daemon *proc.Process) string {
+func report(s step, e entry, program string, l launched, daemon *proc.Process) string {
 	pid, title := caller()
 	shell, err := proc.Read(pid)
 	if errors.Is(err, proc.ErrGone) {
@@ -238,12 +241,13 @@ func report(s step, program string, l launched, daemon *proc.Process) string {
 		title += " (" + clean(shell.Comm) + ")"
 	}
 	var b strings.Builder
-	b.WriteString("\n" + table(s.rows, colourful(os.Stdout),
+	b.WriteString("\n" + table(s, colourful(os.Stdout),
 		columnOf(title, shell), columnOf("launcher (ended)", l.end), columnOf("daemon", daemon)))
 	if l.end == nil {
 		fmt.Fprintf(&b, "the launcher ended before it could be looked at: %v\n", l.endErr)
 	}
 
+	b.WriteString(files(s, e, colourful(os.Stdout), daemon))
 	mark := " "
 	if len(s.rows) > 0 {
 		mark = "*"
@@ -255,14 +259,22 @@ func report(s step, program string, l launched, daemon *proc.Process) string {
 	}
 	n := s.number()
 	fmt.Fprintf(&b, "\n%s new in step %d: %s\n\n", mark, n, s.news)
+	again := ""
+	if n == 8 {
+		again = "make step8"
+	}
 	for _, line := range [][2]string{
+		{"try it there", strings.ReplaceAll(s.try, "PID", strconv.Itoa(daemon.PID))},
+		{"start it again", again},
 		{"look further", fmt.Sprintf("ls -l /proc/%d/fd", daemon.PID)},
 		{"", fmt.Sprintf("ps -o pid,ppid,pgid,sid,tty,args -p %d", daemon.PID)},
 		{"what made it so", fmt.Sprintf("make diff%d", n)},
 		{"judge it", fmt.Sprintf("make check PROG=%s STEP=%d", program, n)},
 		{"stop it", "make stop"},
 	} {
-		fmt.Fprintf(&b, "%-16s %s\n", line[0], line[1])
+		if line[1] != "" {
+			fmt.Fprintf(&b, "%-16s %s\n", line[0], line[1])
+		}
 	}
 	return b.String()
 }

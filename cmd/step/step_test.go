@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -104,10 +105,16 @@ type bench struct {
 // newBench returns a bench. When the test ends, nothing may be left on it.
 func newBench(t *testing.T) bench {
 	t.Parallel()
-	b := bench{t, bin, t.TempDir()}
+	// Not t.TempDir: a socket's path has room for 107 bytes (unix(7)).
+	dir, err := os.MkdirTemp("", "b-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bench{t, bin, dir}
 	t.Cleanup(func() {
 		b.run("stop")
 		b.empty()
+		os.RemoveAll(dir)
 	})
 	return b
 }
@@ -208,6 +215,13 @@ func TestStartAndStop(t *testing.T) {
 		"03-close-fds": "fd 0 fd 1 fd 2",
 		"04-chdir":     "cwd umask",
 		"05-signals":   "",
+		"06-config":    "config",
+		"07-log":       "log",
+		"08-pidfile":   "PID file",
+		"09-ready":     "socket",
+		// Its group is its session's leader's, as in no step before.
+		"10-refork":     "pgid sid",
+		"11-privileges": "environ newprivs",
 	}
 	for _, s := range steps {
 		t.Run(s.name, func(t *testing.T) {
@@ -218,7 +232,7 @@ func TestStartAndStop(t *testing.T) {
 			}
 			p := b.pid(out)
 			var marked []string
-			for _, line := range regexp.MustCompile(`(?m)^(\w+(?: \d)?) .* \*$`).FindAllStringSubmatch(out, -1) {
+			for _, line := range regexp.MustCompile(`(?m)^(\w+(?: \w+)?)  +\S.* \*$`).FindAllStringSubmatch(out, -1) {
 				marked = append(marked, line[1])
 			}
 			if got := strings.Join(marked, " "); got != marks[s.name] {
@@ -226,7 +240,7 @@ func TestStartAndStop(t *testing.T) {
 			}
 			for _, want := range []string{
 				"caller (", "launcher (ended)",
-				"(step) ", // the launcher's parent: it was seen alive
+				"(step)  ", // the launcher's parent: it was seen alive
 				fmt.Sprintf("new in step %d: %s\n", s.number(), s.news),
 				fmt.Sprintf(" ls -l /proc/%d/fd\n", p.pid),
 				fmt.Sprintf(" STEP=%d\n", s.number()),
@@ -237,8 +251,8 @@ func TestStartAndStop(t *testing.T) {
 			}
 
 			if s.number() >= 4 {
-				// A daemon that has its file has its signal handlers too.
-				waitForTicks(t, b.runtimeDir)
+				// A daemon that has its file, or has written to it, has its signal handlers too.
+				waitForFile(t, b.runtimeDir, s.number() >= 7)
 			}
 			out, errOut, status = b.run("stop")
 			want := fmt.Sprintf("step %d, pid %d: ended, nothing left behind\n", s.number(), p.pid)
@@ -254,13 +268,19 @@ func TestStartAndStop(t *testing.T) {
 	}
 }
 
-// waitForTicks waits until a daemon below dir has made its file. The kernel
-// tells of each new name (inotify(7)).
-func waitForTicks(t *testing.T, dir string) {
+// waitForFile waits until a daemon below dir has made its file, or has written to its
+// log. The kernel tells of each new name and of each write (inotify(7)).
+func waitForFile(t *testing.T, dir string, log bool) {
 	t.Helper()
-	found := func() []string {
+	found := func() bool {
 		names, _ := filepath.Glob(filepath.Join(dir, "*/*/*/ticks"))
-		return names
+		if log {
+			names, _ = filepath.Glob(filepath.Join(dir, "*/*/files/log"))
+		}
+		return slices.ContainsFunc(names, func(name string) bool {
+			info, err := os.Stat(name)
+			return err == nil && (!log || info.Size() > 0)
+		})
 	}
 	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 	if err != nil {
@@ -269,16 +289,118 @@ func waitForTicks(t *testing.T, dir string) {
 	defer unix.Close(watch)
 	dirs, _ := filepath.Glob(filepath.Join(dir, "*/*/*"))
 	for _, d := range dirs {
-		if _, err := unix.InotifyAddWatch(watch, d, unix.IN_CREATE); err != nil {
+		if _, err := unix.InotifyAddWatch(watch, d, unix.IN_CREATE|unix.IN_MODIFY); err != nil && !errors.Is(err, unix.ENOTDIR) {
 			t.Fatal(err)
 		}
 	}
-	if len(found()) == 0 {
+	for !found() {
 		poll := []unix.PollFd{{Fd: int32(watch), Events: unix.POLLIN}}
 		if n, err := unix.Poll(poll, 10_000); n != 1 {
 			t.Fatalf("the daemon has made no file in %v: %v", dirs, err)
 		}
+		unix.Read(watch, make([]byte, 4096))
 	}
+}
+
+// From step 6 on the daemon has files, and the table says where.
+func TestFiles(t *testing.T) {
+	for _, c := range []struct {
+		step  string
+		lines []string // patterns
+	}{
+		{"05-signals", nil},
+		{"06-config", []string{`config    files/conf \*`}},
+		{"07-log", []string{`config    files/conf`, `log       files/log \*`}},
+		{"08-pidfile", []string{`config    files/conf`, `log       files/log`, `PID file  \.\./08\.pid, which it holds \*`}},
+		{"09-ready", []string{`config    files/conf`, `log       files/log`, `PID file  \.\./09\.pid, which it holds`,
+			`socket    daemonsteps-\d+/status \*`}},
+	} {
+		t.Run(c.step, func(t *testing.T) {
+			b := newBench(t)
+			out, errOut, status := b.run("start", c.step)
+			if status != 0 || errOut != "" {
+				t.Fatalf("status %d, stderr %q", status, errOut)
+			}
+			p := b.pid(out)
+			dirs, _ := filepath.Glob(filepath.Join(b.runtimeDir, "*/*/"))
+			if len(dirs) == 0 {
+				t.Fatal("the start has no directory")
+			}
+			want := `\n\nits files, in ` + regexp.QuoteMeta(dirs[0]) + `:\n` + strings.Join(c.lines, `\n`) + `\n\n`
+			if len(c.lines) == 0 {
+				want = `\nfd 2 .*\n\n. new in step`
+			}
+			if !regexp.MustCompile(want).MatchString(out) {
+				t.Errorf("no %s in\n%s", want, out)
+			}
+			b.run("stop")
+			b.ended(p)
+		})
+	}
+}
+
+// From step 10 on the daemon is nobody's child when its launcher ends, and is found
+// all the same. The one in between led its session, and has ended.
+func TestStartOfAThirdProcess(t *testing.T) {
+	b := newBench(t)
+	out, errOut, status := b.run("start", "10")
+	if status != 0 || errOut != "" {
+		t.Fatalf("status %d, stderr %q", status, errOut)
+	}
+	p := b.pid(out)
+	stat, err := proc.ReadStat(p.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stat.SID == p.pid {
+		t.Errorf("the daemon, pid %d, leads its session", p.pid)
+	}
+	for _, want := range []string{fmt.Sprintf(" %d\n", p.pid), fmt.Sprintf("  %d (ended) *\n", stat.SID)} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	b.run("stop")
+	b.ended(p)
+}
+
+// A second start of step 8 is refused, and says what the step itself says. The first
+// daemon lives on. One that is killed does not keep the next from starting.
+func TestOneAtATime(t *testing.T) {
+	b := newBench(t)
+	out, _, _ := b.run("start", "8")
+	first := b.pid(out)
+	held, _ := filepath.Glob(filepath.Join(b.runtimeDir, "*/08.pid"))
+	if len(held) != 1 || holder(held[0]) != first.pid {
+		t.Fatalf("the first, pid %d, does not hold %q", first.pid, held)
+	}
+	out, errOut, status := b.run("start", "8")
+	want := fmt.Sprintf("08-pidfile: the daemon runs already, as process %d: it holds %s\n", first.pid, held[0])
+	if out != "" || errOut != want || status != 1 {
+		t.Errorf("a second start: %q, %q, status %d, want %q", out, errOut, status, want)
+	}
+	if ended, err := first.wait(0); ended || err != nil {
+		t.Errorf("the first has ended: %v", err)
+	}
+	if err := first.kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(held[0]); err != nil {
+		t.Errorf("a daemon that was killed has removed its PID file: %v", err)
+	}
+	out, errOut, status = b.run("start", "8")
+	if status != 0 {
+		t.Fatalf("a third start: status %d, stderr %q", status, errOut)
+	}
+	third := b.pid(out)
+	if err := third.kill(); err != nil {
+		t.Fatal(err)
+	}
+	out, _, _ = b.run("stop")
+	if n := strings.Count(out, ": had ended already, "); n != 2 {
+		t.Errorf("%d of 2 had ended already: %q", n, out)
+	}
+	b.empty() // The file of the third is gone with it.
 }
 
 func TestStartsAndStopsAtOnce(t *testing.T) {
@@ -462,7 +584,8 @@ func TestUsage(t *testing.T) {
 		stdout string
 		stderr string
 	}{
-		{"list", 0, "1  01-fork\n2  02-setsid\n3  03-close-fds\n4  04-chdir\n5  05-signals\n", ""},
+		{"list", 0, "1  01-fork\n2  02-setsid\n3  03-close-fds\n4  04-chdir\n5  05-signals\n" +
+			"6  06-config\n7  07-log\n8  08-pidfile\n9  09-ready\n10  10-refork\n11  11-privileges\n", ""},
 		{"stop", 0, "nothing to stop\n", ""},
 		{"-h", 0, usage, ""},
 		{"", 2, "", "step: start, stop or list? (step -h explains)\n"},
@@ -470,7 +593,8 @@ func TestUsage(t *testing.T) {
 		{"start", 2, "", "step: start needs one step (step -h explains)\n"},
 		{"start 1 2", 2, "", "step: start needs one step (step -h explains)\n"},
 		{"stop 1", 2, "", "step: unexpected argument \"1\" (step -h explains)\n"},
-		{"start 9", 2, "", "step: no step \"9\"; the steps are 01-fork, 02-setsid, 03-close-fds, 04-chdir, 05-signals (step -h explains)\n"},
+		{"start 99", 2, "", "step: no step \"99\"; the steps are 01-fork, 02-setsid, 03-close-fds, 04-chdir, 05-signals, " +
+			"06-config, 07-log, 08-pidfile, 09-ready, 10-refork, 11-privileges (step -h explains)\n"},
 	} {
 		out, errOut, status := b.run(strings.Fields(c.args)...)
 		if out != c.stdout || errOut != c.stderr || status != c.status {
@@ -485,7 +609,7 @@ func TestFindStep(t *testing.T) {
 			t.Errorf("findStep(%q) = %q, %v", word, s.name, err)
 		}
 	}
-	for _, word := range []string{"", "0", "003", "6", "03-", "close-fds", "../03-close-fds"} {
+	for _, word := range []string{"", "0", "003", "12", "03-", "close-fds", "../03-close-fds"} {
 		if s, err := findStep(word); err == nil {
 			t.Errorf("findStep(%q) = %q", word, s.name)
 		}
@@ -680,12 +804,18 @@ func TestTable(t *testing.T) {
 	shell := process(10, long, "/dev/pts/1", "/dev/pts/1", "/dev/pts/1")
 	shell.TTY = "pts/1"
 	daemon := process(30, "/a\x1b[2Jb", "/dev/null")
-	out := table([]string{"cwd", "fd 0"}, false,
+	plain := 0 // the rows that each table has
+	for _, r := range rows {
+		if r.from == 1 {
+			plain++
+		}
+	}
+	out := table(step{name: "01-x", rows: []string{"cwd", "fd 0"}}, false,
 		column{title: "shell", p: shell, parent: "a\nb"},
 		column{title: "launcher"},
 		column{title: "daemon", p: daemon})
 	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
-	if len(lines) != 1+len(rows) {
+	if len(lines) != 1+plain {
 		t.Fatalf("%d lines:\n%s", len(lines), out)
 	}
 	wide := 0
@@ -705,13 +835,20 @@ func TestTable(t *testing.T) {
 	if strings.Contains(out, "\x1b") {
 		t.Errorf("an escape sequence in %q", out)
 	}
-	colour := table([]string{"cwd"}, true, column{title: "daemon", p: daemon})
+	colour := table(step{name: "01-x", rows: []string{"cwd"}}, true, column{title: "daemon", p: daemon})
 	if !strings.Contains(colour, "\x1b[1;32m/a?[2Jb *\x1b[0m\n") {
 		t.Errorf("no colour in %q", colour)
 	}
-	unread := table(nil, false, column{title: "shell", p: process(10, "")})
+	unread := table(step{name: "01-x"}, false, column{title: "shell", p: process(10, "")})
 	if n := strings.Count(unread, "  ?\n"); n != 4 {
 		t.Errorf("%d cells say that they could not be read, want 4:\n%s", n, unread)
+	}
+	daemon.UIDs.Effective, daemon.NoNewPrivs, daemon.Environ = 65534, true, []string{"PATH", "TMPDIR"}
+	all := table(step{name: "11-x"}, false, column{title: "daemon", p: daemon, leader: " (ended)"})
+	for _, want := range []string{"\nsid       30 (ended)\n", "\nuid       65534\n", "\nenviron   2 variables\n", "\nnewprivs  none\n"} {
+		if n := strings.Count(all, "\n"); !strings.Contains(all, want) || n != 1+len(rows) {
+			t.Errorf("%d lines, or no %q in\n%s", n, want, all)
+		}
 	}
 }
 

@@ -70,7 +70,7 @@ func (e entry) stop(grace time.Duration) (string, error) {
 		err = errors.Join(err, p.kill())
 		p.release()
 	}
-	dirs, files := count(e.dir)
+	dirs, files := count(e)
 	if err == nil {
 		err = e.remove()
 	}
@@ -139,11 +139,13 @@ func (e entry) end(grace time.Duration) (how string, err error) {
 	return fmt.Sprintf("did not end in %v, killed", grace), p.kill()
 }
 
-// count counts what is in dir, at any depth.
-func count(dir string) (dirs, files int) {
-	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+// count counts what is left in the TMPDIR, at any depth, apart from what we gave.
+func count(e entry) (dirs, files int) {
+	filepath.WalkDir(e.dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
-		case path == dir:
+		case path == e.dir:
+		case path == e.files():
+			return filepath.SkipDir
 		case d.IsDir() && err == nil:
 			dirs++
 		case err == nil:

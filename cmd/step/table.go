@@ -3,8 +3,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +25,7 @@ type column struct {
 	title  string
 	p      *proc.Process // nil if it was not seen
 	parent string        // its parent's name, if known
+	leader string        // what there is to say about its session's leader
 }
 
 func columnOf(title string, p *proc.Process) column {
@@ -31,35 +34,119 @@ func columnOf(title string, p *proc.Process) column {
 		if stat, err := proc.ReadStat(p.PPID); err == nil {
 			c.parent = stat.Comm
 		}
+		if _, err := proc.ReadStat(p.SID); errors.Is(err, proc.ErrGone) {
+			c.leader = " (ended)"
+		}
 	}
 	return c
 }
 
-// rows are the lines of the table, from top to bottom.
-var rows = []struct {
+// row is a line of the table. It is in the tables of step from and later.
+type row struct {
 	label string
 	cell  func(column) string
-}{
-	{"pid", func(c column) string { return strconv.Itoa(c.p.PID) }},
+	from  int
+}
+
+// rows are the lines of the table, from top to bottom.
+var rows = []row{
+	{"pid", func(c column) string { return strconv.Itoa(c.p.PID) }, 1},
 	{"ppid", func(c column) string {
 		if c.parent == "" {
 			return strconv.Itoa(c.p.PPID)
 		}
 		return fmt.Sprintf("%d (%s)", c.p.PPID, c.parent)
-	}},
-	{"pgid", func(c column) string { return strconv.Itoa(c.p.PGID) }},
-	{"sid", func(c column) string { return strconv.Itoa(c.p.SID) }},
+	}, 1},
+	{"pgid", func(c column) string { return strconv.Itoa(c.p.PGID) }, 1},
+	{"sid", func(c column) string { return strconv.Itoa(c.p.SID) + c.leader }, 1},
 	{"tty", func(c column) string {
 		if c.p.TTY == "" {
 			return "none"
 		}
 		return c.p.TTY
-	}},
-	{"cwd", func(c column) string { return orUnknown(c.p.Cwd) }},
-	{"umask", func(c column) string { return c.p.Umask.String() }},
-	{"fd 0", func(c column) string { return descriptor(c.p, 0) }},
-	{"fd 1", func(c column) string { return descriptor(c.p, 1) }},
-	{"fd 2", func(c column) string { return descriptor(c.p, 2) }},
+	}, 1},
+	{"cwd", func(c column) string { return orUnknown(c.p.Cwd) }, 1},
+	{"umask", func(c column) string { return c.p.Umask.String() }, 1},
+	{"fd 0", func(c column) string { return descriptor(c.p, 0) }, 1},
+	{"fd 1", func(c column) string { return descriptor(c.p, 1) }, 1},
+	{"fd 2", func(c column) string { return descriptor(c.p, 2) }, 1},
+	{"uid", func(c column) string { return strconv.Itoa(c.p.UIDs.Effective) }, 11},
+	{"environ", func(c column) string {
+		if len(c.p.Environ) == 0 { // There is always one, so it may not be read.
+			return "?"
+		}
+		return fmt.Sprintf("%d variables", len(c.p.Environ))
+	}, 11},
+	{"newprivs", func(c column) string {
+		if c.p.NoNewPrivs {
+			return "none"
+		}
+		return "possible"
+	}, 11},
+}
+
+// files tells which files the daemon has to do with, below the directory of its start:
+// none before step 6.
+func files(s step, e entry, colour bool, daemon *proc.Process) string {
+	socket, pid := "", ""
+	below := func(path string) string {
+		if rel, err := filepath.Rel(e.dir, path); err == nil {
+			return rel
+		}
+		return path
+	}
+	// What is given last holds. It may have been opened by now, or not yet.
+	given := map[string]string{}
+	for i, arg := range daemon.Cmdline[:max(0, len(daemon.Cmdline)-1)] {
+		given[arg] = below(daemon.Cmdline[i+1])
+	}
+	for _, fd := range daemon.FDs {
+		if fd.Kind == "socket" {
+			socket = below(boundTo(fd.Ino))
+		}
+	}
+	if holder(e.pidFile()) == daemon.PID {
+		pid = below(e.pidFile()) + ", which it holds"
+	}
+	var b strings.Builder
+	for _, f := range []struct {
+		label, cell string
+		from        int
+	}{
+		{"config", given["-config"], 6}, {"log", given["-log"], 7}, {"PID file", pid, 8}, {"socket", socket, 9},
+	} {
+		if s.number() >= f.from {
+			fmt.Fprintf(&b, "%-8s  %s\n", f.label, highlight(clean(orUnknown(f.cell)), slices.Contains(s.rows, f.label), colour))
+		}
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return "\nits files, in " + clean(e.dir) + ":\n" + b.String()
+}
+
+// boundTo returns the path that a socket is bound to (unix(7)), or "".
+func boundTo(ino uint64) string {
+	text, _ := os.ReadFile("/proc/net/unix")
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 8 && f[6] == strconv.FormatUint(ino, 10) {
+			return f[7]
+		}
+	}
+	return ""
+}
+
+const newMark = " *"
+
+// highlight gives a cell its mark, and colour too if that is asked for.
+func highlight(cell string, marked, colour bool) string {
+	switch {
+	case !marked:
+		return cell
+	case colour:
+		return "\x1b[1;32m" + cell + newMark + "\x1b[0m"
+	}
+	return cell + newMark
 }
 
 func descriptor(p *proc.Process, n int) string {
@@ -83,10 +170,11 @@ func orUnknown(s string) string {
 	return s
 }
 
-// table draws the columns side by side. In the last one, the rows in marked get
-// a mark, and colour too if that is asked for.
-func table(marked []string, colour bool, columns ...column) string {
-	const gap, mark = 2, " *"
+// table draws the columns side by side. In the last one, the rows that show what is new
+// in the step get a mark, and colour too if that is asked for.
+func table(s step, colour bool, columns ...column) string {
+	const gap = 2
+	var rows = slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return r.from > s.number() })
 	label := 0
 	for _, row := range rows {
 		label = max(label, width(row.label))
@@ -109,7 +197,7 @@ func table(marked []string, colour bool, columns ...column) string {
 	}
 	// Too wide: the widest column gives way, until all fit.
 	for {
-		total := label + len(mark)
+		total := label + len(newMark)
 		widest := 0
 		for i, w := range widths {
 			total += gap + w
@@ -133,15 +221,10 @@ func table(marked []string, colour bool, columns ...column) string {
 		for i, cell := range line {
 			cell = shorten(cell, widths[i])
 			b.WriteString(strings.Repeat(" ", gap))
-			switch {
-			case i < len(line)-1:
+			if i < len(line)-1 {
 				b.WriteString(pad(cell, widths[i]))
-			case !slices.Contains(marked, name):
-				b.WriteString(cell)
-			case colour:
-				b.WriteString("\x1b[1;32m" + cell + mark + "\x1b[0m")
-			default:
-				b.WriteString(cell + mark)
+			} else {
+				b.WriteString(highlight(cell, slices.Contains(s.rows, name), colour))
 			}
 		}
 		b.WriteString("\n")

@@ -1,7 +1,6 @@
 package picture
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -31,18 +30,27 @@ func Draw(title string, before, after Scene) ([]byte, error) {
 	s := &sheet{w: sheetWidth, title: title,
 		desc: "Before: " + before.words() + " After: " + after.words()}
 	wide := (sheetWidth - 2*margin - between) / 2
+	lines := max(len(before.Command), len(after.Command))
 	bottom := 0
-	for i, p := range []*panel{
+	panels := []*panel{
 		{scene: before, head: "before"},
 		{scene: after, head: "after", was: &before},
-	} {
+	}
+	for i, p := range panels {
 		p.sheet = s
-		p.top = 14
+		p.top = 14 + (lines-1)*row
 		if after.process(Subreaper) != nil && before.process(Subreaper) == nil {
-			p.top += tagHigh // For the tag; both panels begin at one height.
+			p.top += tagHigh // For the tag; both panels go on at one height.
 		}
 		bottom = max(bottom, p.draw(margin+i*(wide+between), wide))
 	}
+	from := bottom + 16
+	for _, p := range panels {
+		if p.scene.Then != nil {
+			bottom = max(bottom, p.then(from))
+		}
+	}
+	bottom += gap
 	for i := range s.frames {
 		if s.frames[i].class == "panel" {
 			s.frames[i].h = bottom - s.frames[i].y
@@ -109,7 +117,15 @@ func (p *panel) draw(x, w int) (bottom int) {
 	y := margin + 20
 	p.text(p.frame, text{at: point{x, y}, size: 22, bold: true, class: "ink", s: p.head})
 	y += row
-	p.text(p.frame, text{at: point{x, y}, size: smallSize, mono: true, class: "quiet", s: "$ " + p.scene.Command})
+	for i, part := range p.scene.Command {
+		at := point{x, y + i*row}
+		if i == 0 {
+			part = "$ " + part
+		} else {
+			at.x += width("$ ", smallSize, true, false)
+		}
+		p.text(p.frame, text{at: at, size: smallSize, mono: true, class: "quiet", s: part})
+	}
 
 	// The terminal, and beside it whoever gets the orphans.
 	y += p.top
@@ -154,10 +170,16 @@ func (p *panel) draw(x, w int) (bottom int) {
 			p.line(line{points: []point{{at.x, p.frames[screen].bottom()}, at}, class: "bind", from: screen, to: session})
 		}
 	}
-	if p.scene.End != nil {
-		bottom = p.end(bottom + 16)
+	for _, c := range p.scene.Cards {
+		var old *Card
+		if p.was != nil {
+			if old = cardOf(p.was.Cards, c.Title); old == nil {
+				old = &Card{}
+			}
+		}
+		bottom = p.frames[p.card(c, old, bottom+gap)].bottom()
 	}
-	return bottom + gap
+	return bottom
 }
 
 // lacked says whether what we compare with has no such process.
@@ -311,6 +333,9 @@ func (p *panel) process(q Process) block {
 	if q.Note != "" {
 		labels = append(labels, label{s: q.Note, strong: old != nil && old.Note != q.Note})
 	}
+	for _, f := range q.Facts {
+		labels = append(labels, label{s: f, strong: old != nil && !slices.Contains(old.Facts, f)})
+	}
 	if q.Cwd != "" {
 		labels = append(labels, label{s: "cwd: " + q.Cwd, isNew: old != nil && old.Cwd != q.Cwd})
 	}
@@ -443,8 +468,12 @@ func (p *panel) things(y int) (bottom int, frames map[string]int) {
 		t.b = block{width(t.name, smallSize, mono, false) + 2*pad, 36, func(in int, r rect) {
 			p.text(in, text{at: point{r.middle(), r.y + 24}, anchor: "middle", size: smallSize, mono: mono, class: "ink", s: t.name})
 		}}
-		if t.name == Directory && p.scene.Own != nil {
-			t.b = p.dir(Directory, p.scene.Own)
+		if d := p.scene.Dirs[t.name]; d != nil {
+			var old *Dir
+			if p.was != nil && !t.isNew {
+				old = p.was.Dirs[t.name]
+			}
+			t.b = p.dir(t.name, d, old)
 		}
 		if t.isNew {
 			t.b.w = max(t.b.w, 2*(tagWide+2*pad+2)) // The arrow ends beside the tag.
@@ -482,15 +511,19 @@ func (s *Scene) leadsTo(target string) bool {
 	})
 }
 
-// dir returns what stands in the frame of a directory.
-func (p *panel) dir(name string, d *Dir) block {
+// fileHigh is the height of a file in a directory, with the space below it.
+const fileHigh = 34
+
+// dir returns what stands in the frame of a directory. What old has not is marked.
+func (p *panel) dir(name string, d, old *Dir) block {
 	head := []string{name, "mode " + d.Mode}
-	b := block{h: pad + len(head)*row + len(d.Files)*(30+4) + 4}
+	wide, files := p.files(d.Files, nil)
+	if old != nil {
+		wide, files = p.files(d.Files, &old.Files)
+	}
+	b := block{w: wide, h: pad + len(head)*row + len(d.Files)*fileHigh + 4}
 	for _, s := range head {
 		b.w = max(b.w, width(s, smallSize, false, false)+2*pad)
-	}
-	for _, s := range d.Files {
-		b.w = max(b.w, width(s, smallSize, true, false)+4*pad)
 	}
 	b.put = func(in int, r rect) {
 		y := r.y + pad
@@ -498,14 +531,40 @@ func (p *panel) dir(name string, d *Dir) block {
 			p.text(in, text{at: point{r.x + pad + 1, y + 16}, size: smallSize, class: "ink", s: s})
 			y += row
 		}
-		for _, s := range d.Files {
-			w := width(s, smallSize, true, false) + 2*pad
-			f := p.sheet.frame(in, "port", 2, false, rect{r.x + pad, y, w, 30})
-			p.text(f, text{at: point{r.x + 2*pad, y + 21}, size: smallSize, mono: true, class: "ink", s: s})
-			y += 34
-		}
+		files(in, point{r.x, y})
 	}
 	return b
+}
+
+// files returns how wide the files of a directory are, and what draws them one below
+// the other. What old has not is marked.
+func (p *panel) files(list []File, old *[]File) (wide int, put func(in int, at point)) {
+	named := func(list []File, name string) bool {
+		return slices.ContainsFunc(list, func(f File) bool { return f.Name == name })
+	}
+	for _, f := range list {
+		w := width(f.Name, smallSize, true, false) + 4*pad
+		if f.Note != "" {
+			w += pad + width(f.Note, smallSize, false, true)
+		}
+		wide = max(wide, w)
+	}
+	return wide, func(in int, at point) {
+		for _, f := range list {
+			isNew := old != nil && !named(*old, f.Name)
+			w := width(f.Name, smallSize, true, false) + 2*pad
+			box := p.sheet.frame(in, mark("port", isNew), 2, false, rect{at.x + pad, at.y, w, 30})
+			p.text(box, text{at: point{at.x + 2*pad, at.y + 21}, size: smallSize, mono: true, class: "ink", s: f.Name})
+			if f.Note != "" {
+				t := text{at: point{at.x + 2*pad + w, at.y + 21}, size: smallSize, class: "ink", s: f.Note}
+				if p.was != nil && (old == nil || !slices.Contains(*old, f)) {
+					t.bold, t.class = true, "on-mark"
+				}
+				p.text(in, t)
+			}
+			at.y += fileHigh
+		}
+	}
 }
 
 // bundle draws the arrow of some descriptors. Each has a height of its own, so that
@@ -559,6 +618,9 @@ func (p *panel) parents(side int) {
 			l.points = []point{{from.right(), y}, {side, y}, {side, to.bottom()}}
 		case from.y > to.bottom(): // One below the other.
 			x := min(from.right(), to.right()) - 3*pad
+			if parent := p.scene.process(q.Parent); parent.Session != q.Session {
+				x -= tagWide - 10 // The tag of a new session stands there.
+			}
 			l.points = []point{{x, from.y}, {x, to.bottom()}}
 		default:
 			l.points = []point{{from.x, y}, {to.right(), y}}
@@ -567,47 +629,89 @@ func (p *panel) parents(side int) {
 	}
 }
 
-// end draws what SIGTERM led to.
-func (p *panel) end(y int) (bottom int) {
-	e := p.scene.End
-	var old *End
-	if p.was != nil {
-		old = p.was.End
-	}
+// then draws what was done next, and what came of it.
+func (p *panel) then(y int) (bottom int) {
+	now := p.scene.Then
 	x := p.area.x
 	p.line(line{points: []point{{x, y}, {p.area.right(), y}}, class: "rule", from: outside, to: outside})
-	p.text(p.frame, text{at: point{x, y + 27}, size: smallSize, class: "quiet", s: "after SIGTERM"})
+	p.text(p.frame, text{at: point{x, y + 27}, size: smallSize, class: "quiet", s: now.Did})
 	y += 40
-	say := func(in int, s string, isNew bool) {
-		p.text(in, text{at: point{x + pad + 1, y + 19}, size: smallSize, class: "ink", s: s})
-		if isNew {
+	from := outside // The card above, if a line leads from it to this one.
+	for i, c := range now.Cards {
+		var old *Card
+		if p.was != nil && p.was.Then != nil {
+			if old = p.was.Then.card(c.Title); old == nil {
+				old = &Card{}
+			}
+		}
+		in := p.card(c, old, y)
+		r := p.frames[in].rect
+		bottom = r.bottom()
+		if from != outside {
+			x := r.x + pad + portWide/2
+			l := line{points: []point{{x, p.frames[from].bottom()}, {x, r.y}}, class: "bind", from: from, to: in}
+			if c.Kind == Thing {
+				l.class, l.head = mark("arrow", strings.HasSuffix(p.frames[in].class, "new")), "filled"
+			}
+			p.line(l)
+			from = outside
+		}
+		y = bottom + gap
+		if c.Leads && i+1 < len(now.Cards) {
+			from, y = in, bottom+between
+		}
+	}
+	return bottom
+}
+
+// card draws a card as wide as the panel, and returns its frame. What old has not is
+// marked; nil is for a card that is compared with none.
+func (p *panel) card(c Card, old *Card, y int) int {
+	x := p.area.x
+	known := func(s string) bool { return old == nil || slices.Contains(append(old.Lines, old.Title), s) }
+	lines := append([]string{c.Title}, c.Lines...)
+	isNew := slices.ContainsFunc(lines, func(s string) bool { return !known(s) })
+	round, size, ink := 10, bigSize, "ink"
+	switch {
+	case c.Kind == Thing || len(c.Lines) == 0:
+		round, size = 4, smallSize
+	case c.Kind == Screen:
+		round, ink = 4, "on-screen"
+	}
+	high := 5 + row*len(lines) + 5
+	// What is in it no more is drawn empty.
+	var was *[]File
+	var gone []File
+	if old != nil && old.Title != "" {
+		was = &old.Files
+		for _, f := range old.Files {
+			if !slices.ContainsFunc(c.Files, func(now File) bool { return now.Name == f.Name }) {
+				gone = append(gone, f)
+			}
+		}
+	}
+	if n := len(c.Files) + len(gone); n > 0 {
+		high += n*fileHigh + 2
+	}
+	in := p.sheet.frame(p.frame, mark(string(c.Kind), isNew), round, true, rect{x, y, p.area.w, high})
+	y += 5
+	for i, s := range lines {
+		p.text(in, text{at: point{x + pad + 1, y + 19}, size: size, class: ink, s: s})
+		// One tag is enough for what is new as a whole.
+		if !known(s) && (i == 0 || known(c.Title)) {
 			p.tag(in, p.area.right()-tagWide-pad, y+2)
 		}
+		size = smallSize
 		y += row
 	}
-	newEnd := old != nil && old.How != e.How
-	box := p.sheet.frame(p.frame, mark("ended", newEnd), 10, true, rect{x, y, p.area.w, 2*row + 10})
-	p.text(box, text{at: point{x + pad + 1, y + 24}, size: bigSize, class: "ink", s: Daemon})
-	y += 5 + row
-	say(box, e.How, newEnd)
-	y += 5 + gap
-	if e.Processes > 0 {
-		say(p.frame, fmt.Sprintf("processes left: %d", e.Processes), old != nil && old.Processes != e.Processes)
+	y += 3
+	_, files := p.files(c.Files, was)
+	files(in, point{x, y})
+	for i, f := range gone {
+		r := rect{x + pad, y + (len(c.Files)+i)*fileHigh, width(f.Name, smallSize, true, false) + 2*pad, 30}
+		box := p.sheet.frame(in, "ended", 2, false, r)
+		p.text(box, text{at: point{r.x + pad, r.y + 21}, size: smallSize, mono: true, class: "quiet", s: f.Name})
+		p.text(in, text{at: point{r.right() + pad, r.y + 21}, size: smallSize, bold: true, class: "on-mark", s: "gone"})
 	}
-	if e.Left == nil {
-		isNew := old != nil && (old.Left != nil || old.Processes > 0)
-		box := p.sheet.frame(p.frame, mark("ended", isNew), 4, true, rect{x, y, p.area.w, row + 10})
-		y += 5
-		say(box, "nothing left", isNew)
-		return y + 5
-	}
-	isNew := old != nil && old.Left == nil
-	b := p.dir(Directory+" is left", e.Left)
-	r := rect{x, y, p.area.w, b.h}
-	f := p.sheet.frame(p.frame, mark("thing", isNew), 4, true, r)
-	b.put(f, r)
-	if isNew {
-		p.tag(f, r.right()-tagWide-pad, r.bottom()-tagHigh-pad)
-	}
-	return r.bottom()
+	return in
 }

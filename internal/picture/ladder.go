@@ -17,7 +17,7 @@ var news = map[string]string{
 	"03-close-fds":  "no inherited files",
 	"04-chdir":      "its own place",
 	"05-signals":    "ends and cleans up",
-	"06-config":     "is told what to do, and told again",
+	"06-config":     "is told what to do",
 	"07-log":        "says what happens",
 	"08-pidfile":    "is one at a time",
 	"09-ready":      "says when it is ready",
@@ -95,7 +95,7 @@ func Ladder(board string) ([]byte, error) {
 		}
 		f := s.frame(in, class, 3, true, r)
 		if holds {
-			s.text(f, text{at: point{r.middle(), r.y + 20}, anchor: "middle", size: smallSize, bold: isNew, class: ink, s: "✓"})
+			s.text(f, text{at: point{r.middle(), r.y + 19}, anchor: "middle", size: tagSize, class: ink, s: "✓"})
 		}
 	}
 	var desc []string

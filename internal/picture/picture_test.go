@@ -17,14 +17,15 @@ import (
 func scenes() (before, after Scene) {
 	shell := Process{Role: Shell, Session: Shell, Group: Shell, Terminal: true, Note: Prompt}
 	launcher := Process{Role: Launcher, Ended: true, Parent: Shell, Session: Shell, Group: Job, Terminal: true}
-	before = Scene{Command: "01-fork", Terminal: "pts", Processes: []Process{{Role: Subreaper}, shell, launcher, {
+	before = Scene{Command: []string{"01-fork"}, Terminal: "pts", Processes: []Process{{Role: Subreaper}, shell, launcher, {
 		Role: Daemon, Parent: Subreaper, Session: Shell, Group: Job, Terminal: true, Cwd: "caller's dir", Umask: "0022",
 		Descriptors: []Descriptor{{"0", Terminal}, {"1", Terminal}, {"2", Terminal}},
 	}}}
-	after = Scene{Command: "04-chdir", Terminal: "pts", Processes: []Process{{Role: Subreaper}, shell, launcher, {
+	after = Scene{Command: []string{"04-chdir"}, Terminal: "pts", Processes: []Process{{Role: Subreaper}, shell, launcher, {
 		Role: Daemon, Parent: Subreaper, Session: Daemon, Group: Daemon, Cwd: "/", Umask: "0077",
 		Descriptors: []Descriptor{{"0", Null}, {"1", Null}, {"2", Null}, {"", Directory}},
-	}}, Own: &Dir{"0700", []string{"ticks"}}, End: &End{How: "exit status 0"}}
+	}}, Dirs: map[string]*Dir{Directory: {"0700", []File{{Name: "ticks"}}}}, Then: &Then{"after SIGTERM", []Card{
+		{Kind: Ended, Title: Daemon, Lines: []string{"exit status 0"}}, {Kind: Ended, Title: "nothing left"}}}}
 	return before, after
 }
 
@@ -58,7 +59,7 @@ func TestDraw(t *testing.T) {
 		`<title id="title">a title &amp; more</title>`,
 		"Descriptors 0, 1, 2 lead to the terminal. Its working directory is the caller&#39;s dir. Its umask is 0022.",
 		"It leads a session of its own, with no controlling terminal, and is in a process group of its own.",
-		"After SIGTERM: exit status 0; left: nothing.",
+		"Then: after SIGTERM. Daemon: exit status 0. Nothing left.",
 		"@media (prefers-color-scheme: dark)",
 		`<rect class="ground"`,
 		`class="session new"`, `class="group new"`, `class="arrow new"`, `class="thing new"`, ">new<",
@@ -86,7 +87,7 @@ func TestChangedFact(t *testing.T) {
 	before, after := scenes()
 	svg := draw(t, before, after)
 	changes := map[string]func(s *Scene, daemon *Process){
-		"command":      func(s *Scene, _ *Process) { s.Command = "xyz" },
+		"command":      func(s *Scene, _ *Process) { s.Command = []string{"xyz"} },
 		"terminal":     func(s *Scene, _ *Process) { s.Terminal = "tty" },
 		"role":         func(s *Scene, _ *Process) { s.Processes[2].Role = "child" },
 		"fewer":        func(s *Scene, _ *Process) { s.Processes = slices.Delete(s.Processes, 2, 3) },
@@ -101,13 +102,19 @@ func TestChangedFact(t *testing.T) {
 		"target":       func(_ *Scene, d *Process) { d.Descriptors[0].Target = Terminal },
 		"descriptor":   func(_ *Scene, d *Process) { d.Descriptors = d.Descriptors[:3] },
 		"leak":         func(_ *Scene, d *Process) { d.Descriptors[3] = Descriptor{"9", Held} },
-		"mode":         func(s *Scene, _ *Process) { s.Own.Mode = "0755" },
-		"file":         func(s *Scene, _ *Process) { s.Own.Files = nil },
-		"no directory": func(s *Scene, _ *Process) { s.Own = nil },
-		"no end":       func(s *Scene, _ *Process) { s.End = nil },
-		"how":          func(s *Scene, _ *Process) { s.End.How = "killed by SIGTERM" },
-		"left":         func(s *Scene, _ *Process) { s.End.Left = s.Own },
-		"processes":    func(s *Scene, _ *Process) { s.End.Processes = 1 },
+		"mode":         func(s *Scene, _ *Process) { s.Dirs[Directory].Mode = "0755" },
+		"file":         func(s *Scene, _ *Process) { s.Dirs[Directory].Files = nil },
+		"no directory": func(s *Scene, _ *Process) { s.Dirs = nil },
+		"no end":       func(s *Scene, _ *Process) { s.Then = nil },
+		"how":          func(s *Scene, _ *Process) { s.Then.Cards[0].Lines[0] = "killed by SIGTERM" },
+		"file note":    func(s *Scene, _ *Process) { s.Dirs[Directory].Files[0].Note = "s" },
+		"fact":         func(_ *Scene, d *Process) { d.Facts = []string{"reads"} },
+		"did":          func(s *Scene, _ *Process) { s.Then.Did = "after SIGHUP" },
+		"kind":         func(s *Scene, _ *Process) { s.Then.Cards[0].Kind = Alive },
+		"title":        func(s *Scene, _ *Process) { s.Then.Cards[1].Title = "much left" },
+		"leads":        func(s *Scene, _ *Process) { s.Then.Cards[0].Leads = true },
+		"card file":    func(s *Scene, _ *Process) { s.Then.Cards[0].Files = []File{{Name: "ticks"}} },
+		"card":         func(s *Scene, _ *Process) { s.Cards = []Card{{Kind: Thing, Title: "conf"}} },
 	}
 	for name, change := range changes {
 		before, after := scenes()
@@ -118,16 +125,56 @@ func TestChangedFact(t *testing.T) {
 	}
 }
 
+// TestBrief holds what a brief picture leaves out, and what not.
+func TestBrief(t *testing.T) {
+	ports := func(change func(before, after *Scene)) int {
+		before, after := scenes()
+		before.Processes[3].Descriptors = slices.Clone(after.Processes[3].Descriptors)
+		before.Dirs = map[string]*Dir{Directory: {"0700", []File{{Name: "ticks"}}}}
+		before.Brief, after.Brief = true, true
+		change(&before, &after)
+		return strings.Count(draw(t, before, after), `class="port`)
+	}
+	for _, c := range []struct {
+		name   string
+		change func(before, after *Scene)
+		want   int
+	}{
+		{"nothing new", func(_, _ *Scene) {}, 0},
+		{"not brief", func(before, after *Scene) { before.Brief, after.Brief = false, false }, 2 * 5},
+		{"another file in the directory", func(_, after *Scene) { after.Dirs[Directory].Files[0].Name = "log" }, 2 * 2},
+		{"another target", func(_, after *Scene) { after.Processes[3].Descriptors[3].Target = TmpDir }, 2 + 1},
+	} {
+		if got := ports(c.change); got != c.want {
+			t.Errorf("%s: %d ports and files, and not %d", c.name, got, c.want)
+		}
+	}
+	before, after := scenes()
+	for _, s := range []*Scene{&before, &after} {
+		s.Cards = []Card{{Kind: Thing, Title: "conf", Files: []File{{Name: "x"}}}}
+	}
+	if strings.Contains(draw(t, before, after), ">conf<") {
+		t.Error("a card that is the same in both is drawn")
+	}
+	before.Cards[0].Files = append(before.Cards[0].Files, File{Name: "y"})
+	if svg := draw(t, before, after); strings.Count(svg, ">y<") != 2 || strings.Count(svg, ">gone<") != 1 {
+		t.Error("what is in a card no more is not said to be gone")
+	}
+}
+
 // TestTooLong holds that a label which does not fit is an error, and not a picture.
 func TestTooLong(t *testing.T) {
 	const long = "much too long for a picture"
 	for name, change := range map[string]func(s *Scene){
-		"command":  func(s *Scene) { s.Command = long + long },
+		"command":  func(s *Scene) { s.Command = []string{long + long} },
 		"role":     func(s *Scene) { s.Processes[2].Role = long },
 		"cwd":      func(s *Scene) { s.Processes[3].Cwd = long },
 		"terminal": func(s *Scene) { s.Terminal = long },
-		"file":     func(s *Scene) { s.Own.Files = []string{long + long} },
-		"end":      func(s *Scene) { s.End.How = long + long },
+		"fact":     func(s *Scene) { s.Processes[3].Facts = []string{long} },
+		"card":     func(s *Scene) { s.Cards = []Card{{Kind: Thing, Title: long + long}} },
+		"did":      func(s *Scene) { s.Then.Did = long + long },
+		"file":     func(s *Scene) { s.Dirs[Directory].Files[0].Name = long + long },
+		"end":      func(s *Scene) { s.Then.Cards[0].Lines[0] = long + long },
 	} {
 		before, after := scenes()
 		change(&after)
@@ -186,17 +233,17 @@ func TestLadder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "02-setsid, its own session, meets 6 of 15 of the checks; new: session, terminal, hangup, interrupt."; !bytes.Contains(svg, []byte(want)) {
+	if want := "02-setsid, its own session, meets 6 of 25 of the checks; new: session, terminal, hangup, interrupt."; !bytes.Contains(svg, []byte(want)) {
 		t.Errorf("the ladder lacks %q", want)
 	}
 	// With a check lost, the ladder is another.
-	lost := strings.Replace(board, "terminal       ✗         ✓", "terminal       ✗         ✗", 1)
+	lost := strings.Replace(board, "terminal    ✗   ✓", "terminal    ✗   ✗", 1)
 	if other, err := Ladder(lost); lost == board || err != nil || bytes.Equal(other, svg) {
 		t.Errorf("another scoreboard (%v) gives the same ladder (%v)", lost != board, err)
 	}
 	for want, spoiled := range map[string]string{
-		"its head is":     strings.Replace(board, "02-setsid", "02-other", 1),
-		"it has 14":       board[:strings.LastIndex(strings.TrimSpace(board), "\n")],
+		"its head is":     strings.Replace(board, "02", "20", 1),
+		"it has 24":       board[:strings.LastIndex(strings.TrimSpace(board), "\n")],
 		"is to stand":     strings.Replace(board, "orphan", "parent", 1),
 		`has the mark "x`: strings.Replace(board, "✗", "x", 1),
 	} {

@@ -10,6 +10,8 @@ package picture
 
 import (
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -18,6 +20,7 @@ import (
 const (
 	Shell     = "shell"
 	Launcher  = "launcher"
+	Leader    = "leader" // of the daemon's session, if that is another process
 	Daemon    = "daemon"
 	Subreaper = "init or subreaper" // who gets the orphans
 	Job       = "job"               // the process group that the shell made for its command
@@ -35,15 +38,20 @@ const (
 	Null      = "/dev/null"
 	Held      = "caller's file" // one that the caller had left open
 	Directory = "its directory" // the daemon's own, or a file in it
+	TmpDir    = "TMPDIR"        // what holds it
 )
 
 // A Scene is what was seen of one run.
 type Scene struct {
-	Command   string    // as one types it
-	Terminal  string    // what kind of terminal it was started on: "pts"
-	Processes []Process // a parent stands before its children
-	Own       *Dir      // the directory that the daemon made, or nil
-	End       *End      // what SIGTERM led to, or nil if none was sent
+	Command   []string        // as one types it; a long one is broken
+	Terminal  string          // what kind of terminal it was started on: "pts"
+	Processes []Process       // a parent stands before its children
+	Dirs      map[string]*Dir // what is in the directories that descriptors lead to
+	Cards     []Card          // what else there is
+	Then      *Then           // what was done next, or nil
+	// Brief leaves out each descriptor that is the same in both scenes. Without it
+	// all are shown but those that were inherited.
+	Brief bool
 }
 
 // A Process is one process of a Scene.
@@ -56,7 +64,8 @@ type Process struct {
 	Group    string // likewise its process group, or Job
 	Terminal bool   // the terminal is its controlling terminal
 
-	Cwd, Umask  string // "" if not looked at
+	Cwd, Umask  string   // "" if not looked at
+	Facts       []string // what else was seen, a few words each
 	Descriptors []Descriptor
 }
 
@@ -76,15 +85,56 @@ func (d Descriptor) inherited() bool {
 // A Dir is a directory.
 type Dir struct {
 	Mode  string
-	Files []string
+	Files []File
 }
 
-// An End is how a daemon ended, and what was then left.
-type End struct {
-	How  string // as lab.Exit says it
-	Left *Dir   // its directory, or nil if that is gone
-	// Processes is how many processes were left.
-	Processes int
+// A File is one file in a directory.
+type File struct {
+	Name string
+	Note string // what there is to say about it, in a word or two
+}
+
+// A Then is what was done when all else had been looked at, and what came of it.
+type Then struct {
+	Did   string
+	Cards []Card
+}
+
+// A Card is one thing, with what is known of it.
+type Card struct {
+	Kind  Kind
+	Title string
+	Lines []string
+	Files []File // what is in it
+	// Leads is set if a line leads from this card to the next: the process has that
+	// file open, or the terminal is that process's controlling terminal.
+	Leads bool
+}
+
+// A Kind says what a Card stands for.
+type Kind string
+
+const (
+	Alive  Kind = "process"
+	Ended  Kind = "ended" // a process that has ended, or nothing
+	Thing  Kind = "thing" // a file or what is like one
+	Screen Kind = "screen"
+)
+
+func (t *Then) card(title string) *Card {
+	if t == nil {
+		return nil
+	}
+	return cardOf(t.Cards, title)
+}
+
+func cardOf(list []Card, title string) *Card {
+	for i := range list {
+		if list[i].Title == title {
+			return &list[i]
+		}
+	}
+	return nil
 }
 
 func (s *Scene) process(role string) *Process {
@@ -113,10 +163,16 @@ func (s Scene) without(other Scene) Scene {
 				*fact[0] = ""
 			}
 		}
+		p.Facts = slices.DeleteFunc(slices.Clone(p.Facts), func(f string) bool { return slices.Contains(same.Facts, f) })
 		p.Descriptors = slices.DeleteFunc(slices.Clone(p.Descriptors), func(d Descriptor) bool {
-			return d.inherited() && slices.Contains(same.Descriptors, d)
+			return slices.Contains(same.Descriptors, d) &&
+				(d.inherited() || s.Brief && reflect.DeepEqual(s.Dirs[d.Target], other.Dirs[d.Target]))
 		})
 	}
+	s.Cards = slices.DeleteFunc(slices.Clone(s.Cards), func(c Card) bool {
+		same := cardOf(other.Cards, c.Title)
+		return same != nil && reflect.DeepEqual(c, *same)
+	})
 	return s
 }
 
@@ -136,6 +192,9 @@ func (s Scene) words() string {
 		switch {
 		case p.Ended:
 			say("The %s, a child of %s, has ended", p.Role, article(p.Parent))
+			for _, f := range p.Facts {
+				say("It %s", f)
+			}
 			continue
 		case p.Role == Shell && p.Terminal:
 			say("The %s leads the session of the terminal (%s)", p.Role, s.Terminal)
@@ -165,6 +224,9 @@ func (s Scene) words() string {
 		} else {
 			say("It is in the session of the %s, %s, and in %s", p.Session, terminal, group)
 		}
+		for _, f := range p.Facts {
+			say("It %s", f)
+		}
 		for _, b := range bundles(p.Descriptors) {
 			what := "A descriptor that it opened leads"
 			if len(b.numbers) == 1 && b.numbers[0] != "" {
@@ -181,20 +243,48 @@ func (s Scene) words() string {
 			say("Its umask is %s", p.Umask)
 		}
 	}
-	if s.Own != nil {
-		say("Its directory has mode %s and holds %s", s.Own.Mode, strings.Join(s.Own.Files, ", "))
+	for _, name := range slices.Sorted(maps.Keys(s.Dirs)) {
+		if s.leadsTo(name) {
+			d := s.Dirs[name]
+			say("%s has mode %s and holds %s", capital(article(name)), d.Mode, list(d.Files))
+		}
 	}
-	if s.End != nil {
-		left := "nothing"
-		if s.End.Left != nil {
-			left = "its directory with " + strings.Join(s.End.Left.Files, ", ")
+	cards := func(all []Card) {
+		for _, c := range all {
+			text := capital(c.Title)
+			for i, l := range c.Lines {
+				text += [...]string{": ", ", "}[min(i, 1)] + l
+			}
+			if len(c.Files) > 0 {
+				text += "; in it " + list(c.Files)
+			}
+			say("%s", text)
 		}
-		if s.End.Processes > 0 {
-			left += fmt.Sprintf(", processes: %d", s.End.Processes)
-		}
-		say("After SIGTERM: %s; left: %s", s.End.How, left)
+	}
+	cards(s.Cards)
+	if s.Then != nil {
+		say("Then: %s", s.Then.Did)
+		cards(s.Then.Cards)
 	}
 	return b.String()
+}
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+// list tells what is in a directory.
+func list(files []File) string {
+	if len(files) == 0 {
+		return "nothing"
+	}
+	var names []string
+	for _, f := range files {
+		name := f.Name
+		if f.Note != "" {
+			name += " (" + f.Note + ")"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // article puts "the" before a role or a thing that needs it.
@@ -202,7 +292,7 @@ func article(s string) string {
 	if s == Subreaper {
 		return "init or a subreaper"
 	}
-	if strings.HasPrefix(s, "/") || strings.HasPrefix(s, "its ") {
+	if strings.HasPrefix(s, "/") || strings.HasPrefix(s, "its ") || s == TmpDir {
 		return s
 	}
 	return "the " + s

@@ -50,12 +50,11 @@ func launch(c config, args []string) error {
 	}
 	// A -log among args comes later, and holds.
 	child.Args = slices.Insert(child.Args, 1, "-dir", dir, "-log", filepath.Join(dir, "log"))
-	ready, err := startReady(child)
-	if err != nil {
+	if err := startReady(child); err != nil {
 		os.Remove(dir)
 		return fmt.Errorf("start the daemon: %w", err)
 	}
-	err = awaitReady(ready, c.wait)
+	err = awaitReady(c.wait)
 	if err == nil {
 		_, err = fmt.Printf("pid %d\n", child.Process.Pid)
 	}
@@ -67,7 +66,7 @@ func launch(c config, args []string) error {
 		child.Process.Kill()
 		child.Wait()
 		os.RemoveAll(dir)
-		return startError{err, child.ProcessState}
+		return startFailed(err, c, child.ProcessState)
 	}
 	return nil
 }

@@ -95,7 +95,6 @@ func main() {
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, strings.ReplaceAll(err.Error(), "\n", "\n"+name+": "))
-		sayWhy(err)
-		os.Exit(exitStatus(err))
+		os.Exit(tell(err))
 	}
 }

@@ -102,9 +102,10 @@ func readFile(name string, flags *flag.FlagSet) (faults []error) {
 const maxFile = 64 << 10 // bytes
 
 // readSmall reads a file. Whatever else the name may stand for by now must not
-// stop us: opening a FIFO would wait for a writer, if not for O_NONBLOCK.
+// stop us: opening a FIFO would wait for a writer, if not for O_NONBLOCK. Nor may it
+// become our terminal, should we lead a session without one in the foreground.
 func readSmall(name string) (string, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
 		return "", err
 	}

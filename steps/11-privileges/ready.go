@@ -18,35 +18,40 @@ import (
 // when it accepts work, or else the reason why it never will; then it closes the pipe.
 // It knows the pipe by -ready N. Other supervisors have the same, s6 for one.
 
-// asked gets the signals that end the launcher while it waits. They are for the daemon,
-// too, and that does not hear them: a ^C does not reach another session.
-var asked = make(chan os.Signal, 1)
+// While the launcher waits it hears what the daemon says, and the signals that ask it
+// to end itself. They are meant for the daemon, too, which does not hear them: a ^C does
+// not reach another session.
+var (
+	said  *os.File // our end of the pipe
+	asked = make(chan os.Signal, 1)
+)
 
-// startReady starts the daemon with such a pipe, and returns our end.
-func startReady(daemon *exec.Cmd) (*os.File, error) {
+// startReady starts the daemon with such a pipe.
+func startReady(daemon *exec.Cmd) error {
 	ours, its, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	said = ours
 	defer its.Close() // Ours alone would keep the pipe from coming to its end.
 	daemon.ExtraFiles = []*os.File{its}
 	daemon.Args = append(daemon.Args, "-ready", "3") // ExtraFiles begin with 3.
 	signal.Notify(asked, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	return ours, daemon.Start()
+	return daemon.Start()
 }
 
 // awaitReady waits until the daemon is ready, at most for a time. It takes nothing but
 // the empty line for that: the pipe's end alone comes of a daemon that was killed, too.
-func awaitReady(pipe *os.File, wait time.Duration) error {
-	defer pipe.Close() // A daemon that gets ready after all notices that we have gone.
-	said := make(chan string, 1)
+func awaitReady(wait time.Duration) error {
+	defer said.Close() // A daemon that gets ready after all notices that we have gone.
+	all := make(chan string, 1)
 	go func() {
-		text, _ := io.ReadAll(io.LimitReader(pipe, maxFile))
-		io.Copy(io.Discard, pipe) // whatever is too much
-		said <- string(text)
+		text, _ := io.ReadAll(io.LimitReader(said, maxFile))
+		io.Copy(io.Discard, said) // whatever is too much
+		all <- string(text)
 	}()
 	select {
-	case text := <-said:
+	case text := <-all:
 		if text != "\n" {
 			return errors.New(text)
 		}
@@ -71,13 +76,14 @@ func (e startError) Error() string {
 	return fmt.Sprintf("start the daemon: process %d did not get ready: %v", e.daemon.Pid(), e.daemon)
 }
 
-// exitStatus is the status to end with. That of a daemon that did not get ready is its
-// own, if it has one.
-func exitStatus(err error) int {
-	if e, ok := err.(startError); ok {
-		return max(1, e.daemon.ExitCode())
+// startFailed is what there is to return when the daemon has ended, and its directory is
+// gone. One that was killed has left its pid in the PID file.
+func startFailed(err error, c config, daemon *os.ProcessState) error {
+	f, err2 := openPIDFile(c, 0)
+	if err2 == nil && unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) == nil {
+		f.Truncate(0) // It is nobody else's.
 	}
-	return 1
+	return startError{err, daemon}
 }
 
 // launcher leads to whoever waits until we are ready; it is nil if nobody does. reasons
@@ -129,5 +135,12 @@ func sayReady() error {
 	return nil
 }
 
-// sayWhy tells the launcher why we failed, if it still waits for us.
-func sayWhy(err error) { reasons.WriteString(err.Error()) }
+// tell says why we failed to the launcher, if it still waits for us, and returns the
+// status to end with. That of a daemon that did not get ready is its own, if it has one.
+func tell(err error) (status int) {
+	reasons.WriteString(err.Error())
+	if e, ok := err.(startError); ok {
+		return max(1, e.daemon.ExitCode())
+	}
+	return 1
+}

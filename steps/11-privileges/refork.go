@@ -23,11 +23,10 @@ func leadSession(args []string, wait time.Duration) error {
 	leader := exec.Command(self, append([]string{"-leader"}, args...)...)
 	leader.Stdout = os.Stdout // It says the daemon's pid there.
 	leader.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	ready, err := startReady(leader)
-	if err != nil {
+	if err := startReady(leader); err != nil {
 		return fmt.Errorf("start the session's leader: %w", err)
 	}
-	err = awaitReady(ready, wait+grace) // It gives up before us, and says more.
+	err = awaitReady(wait + grace) // It gives up before us, and says more.
 	if err == nil {
 		leader.Wait() // It ends now. Whatever its status, the daemon is ready.
 		return nil

@@ -16,6 +16,7 @@
 //	TRACE=FILE       add a line to FILE at each start
 //	STAY=1           the first start stays until the one that it started has ended
 //	CONFIG=FILE      a file to load
+//	TERMINAL=1       open a terminal that nobody has
 //	COLD=1           with LINES=all: open no file before 0, 1 and 2 are closed
 //
 // With an argument it does one thing that the article asks for (parts.go).
@@ -28,6 +29,7 @@ import (
 
 var parts = map[string]func(args []string) error{
 	"as":        as,
+	"chroot":    chroot,
 	"close":     closeStandardFiles,
 	"directory": directoryAsStandardFiles,
 	"fork":      fork,

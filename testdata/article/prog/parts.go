@@ -20,6 +20,19 @@ func as(args []string) error {
 	return syscall.Exec("/proc/self/exe", args[:1], os.Environ())
 }
 
+// chroot has another root directory, as an ordinary user.
+func chroot(args []string) error {
+	if os.Geteuid() == 0 {
+		if err := syscall.Setuid(65534); err != nil {
+			return err
+		}
+	}
+	if err := syscall.Chroot(args[0]); err != nil {
+		return fmt.Errorf("chroot: %w", err)
+	}
+	return nil
+}
+
 // setsid leads a session of its own, or says why it may not.
 func setsid([]string) error {
 	if _, err := syscall.Setsid(); err != nil {

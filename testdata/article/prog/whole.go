@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // whole is the article's daemon.
@@ -31,8 +33,32 @@ func whole() {
 		_, err := os.ReadFile(path)
 		check(err)
 	}
+	if os.Getenv("TERMINAL") != "" {
+		check(openTerminal())
+	}
 	untilSignal()
 }
+
+// openTerminal makes a new terminal and opens it, as one opens any file (pty(7)).
+func openTerminal() error {
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return err
+	}
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		return err
+	}
+	terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR, 0)
+	opened = append(opened, master, terminal)
+	return err
+}
+
+// opened are files that stay open: the runtime closes one that nothing leads to.
+var opened []*os.File
 
 // first is the first snippet. Nothing in it ends the chain; left does, here.
 func first(left int) {
