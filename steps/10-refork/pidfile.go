@@ -110,15 +110,18 @@ func checkPIDFile(c config) error {
 		return nil
 	}
 	f, err := openPIDFile(c, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := unix.Access(filepath.Dir(string(c.pid)), unix.W_OK); err != nil {
+			return fmt.Errorf("make the PID file %s: %w", c.pid, err)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	defer f.Close()
-	if pid := holder(f); err == nil && pid != 0 {
+	if pid := holder(f); pid != 0 {
 		return runsAlready(c, pid)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = unix.Access(filepath.Dir(string(c.pid)), unix.W_OK)
-		if err != nil {
-			err = fmt.Errorf("make the PID file %s: %w", c.pid, err)
-		}
-	}
-	return err
+	return nil
 }
