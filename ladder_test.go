@@ -196,7 +196,7 @@ func knownOf(t *testing.T, step int) (args []string, o checks.Options) {
 	if step >= 9 {
 		o.Socket = "daemonsteps-*/status"
 		// The launcher looks for who holds it and finds nobody. The daemon cannot make it.
-		o.BadStart = []string{"-pidfile", "/proc/self/pid"}
+		o.BadStart = []string{"-pidfile", "/proc/self/fd/pid"}
 	}
 	if step >= 11 {
 		o.User = "nobody"
