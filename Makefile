@@ -106,7 +106,7 @@ lint: ## check format, code and go.mod, also for other systems
 
 # The load is one busy loop for each CPU. Each ends by itself too, should this
 # shell be killed before it can end it.
-stress: ## run all tests 25 times, shuffled, while every CPU is busy
+stress: ## run all tests 25 times, shuffled, while every CPU is busy, and the storms
 	@load=; \
 	trap '[ -z "$$load" ] || kill $$load' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
 	for cpu in $$(seq $$(getconf _NPROCESSORS_ONLN)); do \
@@ -116,7 +116,9 @@ stress: ## run all tests 25 times, shuffled, while every CPU is busy
 	done; \
 	for run in $$(seq 25); do \
 		echo "run $$run of 25"; $(GO) test -count=1 -shuffle=on ./... || exit 1; \
-	done
+	done; \
+	kill $$load; load=; echo "the storms"; \
+	$(GO) test -count=1 -timeout 3h -parallel 1 -storm .
 
 docs: ## write the parts of documents and pictures that come from the code
 	@$(GO) test -count=1 -run 'TestLessons|TestREADME|TestScoreboard|TestPictures' . -update

@@ -67,7 +67,7 @@ func dropPrivileges(c config, given *flag.FlagSet, root *os.Root) error {
 	if err := giveAway(uid, gid, root); err != nil {
 		return fmt.Errorf("give the daemon's files to user %s: %w", c.user, err)
 	}
-	time.Now().Zone() // reads /etc/localtime, also while it is in sight
+	_, _ = time.Now().Zone() // reads /etc/localtime, also while it is in sight
 	if c.chroot != "" {
 		if err := syscall.Chroot(string(c.chroot)); err != nil {
 			return fmt.Errorf("chroot to %s: %w", c.chroot, err)
