@@ -72,8 +72,11 @@ func start(s step) error {
 	}
 	if err != nil {
 		var left error
-		for _, p := range append(l.children, heirsOf(e.dir)...) {
-			left = errors.Join(left, p.kill())
+		// One that we end may have started another since we looked.
+		for heirs := append(l.children, heirsOf(e.dir)...); len(heirs) > 0 && left == nil; heirs = heirsOf(e.dir) {
+			for _, p := range heirs {
+				left = errors.Join(left, p.kill())
+			}
 		}
 		left = errors.Join(left, e.remove())
 		if failed, ok := err.(statusError); ok && failed.said && left == nil {

@@ -5,7 +5,8 @@
 // paths. Draw gets two Scenes, and nothing else: it compares them, and marks what
 // the second has and the first has not. A small fact (a note, the working
 // directory, the umask, an inherited descriptor) that is the same in both is left
-// out, so that a picture shows what its lesson is about.
+// out, so that a picture shows what its lesson is about. Below the processes stands
+// what was done to the daemon next, and what came of it.
 package picture
 
 import (
@@ -49,8 +50,8 @@ type Scene struct {
 	Dirs      map[string]*Dir // what is in the directories that descriptors lead to
 	Cards     []Card          // what else there is
 	Then      *Then           // what was done next, or nil
-	// Brief leaves out each descriptor that is the same in both scenes. Without it
-	// all are shown but those that were inherited.
+	// Brief leaves out each descriptor that is the same in both scenes. Without it only
+	// an inherited one is left out.
 	Brief bool
 }
 
