@@ -98,7 +98,7 @@ var All = []Check{
 	{ID: "single", Title: "a second start is refused; one after SIGKILL is not", Lesson: 8,
 		Source: "daemon(7), SysV daemons, step 12", needs: needJob | needSingle, judge: judgeSingle,
 		flag: "-pidfile", given: func(o Options) bool { return o.PIDFile != "" }},
-	{ID: "ready", Title: "who connects when the command has returned is answered", Lesson: 9,
+	{ID: "ready", Title: "a client can connect as soon as the command has returned", Lesson: 9,
 		Source: "daemon(7), SysV daemons, step 14", needs: needJob | needReady, judge: judgeReady,
 		flag: "-socket", given: func(o Options) bool { return o.Socket != "" }},
 	{ID: "told", Title: "a daemon that cannot start is told by the command", Lesson: 9,
@@ -505,10 +505,10 @@ func afterKill(err error) string {
 
 func judgeReady(f *facts) (Verdict, string) {
 	r := f.ready
-	if r.answered < r.starts {
-		return Fail, fmt.Sprintf("a client was answered after %d of %d starts (%s)", r.answered, r.starts, r.why)
+	if r.connected < r.starts {
+		return Fail, fmt.Sprintf("a client could connect after %d of %d starts (%s)", r.connected, r.starts, r.why)
 	}
-	return Pass, fmt.Sprintf("a client was answered after %d of %d starts", r.answered, r.starts)
+	return Pass, fmt.Sprintf("a client could connect after %d of %d starts", r.connected, r.starts)
 }
 
 func judgeLeader(f *facts) (Verdict, string) {

@@ -95,8 +95,8 @@ type facts struct {
 		again         error  // why it did not start when the first was killed
 	}
 	ready struct {
-		starts, answered int
-		why              string // of the last that was not
+		starts, connected int
+		why               string // of the last that was not
 	}
 }
 
@@ -467,7 +467,7 @@ func (b *bench) runReady(l *lab.Lab, f *facts) error {
 			}
 			var client net.Conn
 			if client, err = net.DialTimeout(network, address, b.Timeout); err == nil {
-				f.ready.answered++
+				f.ready.connected++
 				client.Close()
 				continue
 			}
