@@ -32,8 +32,8 @@ File names among the ARGs have to be absolute.
   -only ID       only this check
   -list          list the checks, and judge nothing
   -json          print one JSON object instead of a table
-  -starts N      how often to start COMMAND directly on a terminal, where a race
-                 may decide (20)
+  -starts N      how often to start COMMAND where a race may decide: directly on a
+                 terminal, and for ready (20)
   -timeout TIME  how long COMMAND may take to return, and the daemon to end (5s)
 
 Some checks need to know more of COMMAND, and are left out if they are not told. A
