@@ -27,10 +27,9 @@ type shellEvent struct {
 // until the terminal hangs up or the guardian is gone.
 func shellMain() int {
 	// Like any shell it is not ended by what is meant for its job, except that it
-	// goes when its terminal does. What is handled here is at its default action
-	// in the command, whatever we inherited (execve(2)).
+	// goes when its terminal does.
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals)
+	signal.Notify(signals, handled...)
 	go func() {
 		for s := range signals {
 			if s == syscall.SIGHUP {
