@@ -568,7 +568,8 @@ func TestStartKilled(t *testing.T) {
 	cmd.Process.Kill()
 	cmd.Wait()
 	// The kernel ends the launcher, but not at once (PTRACE_O_EXITKILL, ptrace(2)).
-	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 10_000); n != 1 {
+	ended, err := process{pid: launcher.PPID, pidfd: pidfd}.wait(10 * time.Second)
+	if !ended || err != nil {
 		t.Fatalf("the launcher (pid %d) has not ended: %v", launcher.PPID, err)
 	}
 	out, _, status := b.run("stop")
