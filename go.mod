@@ -3,6 +3,7 @@ module daemonsteps
 go 1.24.0
 
 require (
+	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/rogpeppe/go-internal v1.14.1
 	golang.org/x/sys v0.41.0
 )

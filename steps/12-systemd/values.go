@@ -1,0 +1,51 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// What a setting can be. Each is a flag.Value: the command line, the environment and
+// the file are read by the same code, and refuse the same.
+
+// An interval is a time to wait.
+type interval struct{ time.Duration }
+
+func (i *interval) Set(s string) (err error) {
+	if i.Duration, err = time.ParseDuration(s); err != nil || i.Duration <= 0 {
+		return fmt.Errorf("%.60q is not a time to wait, as 1s or 200ms", s)
+	}
+	return nil
+}
+
+// A line is a text that fits on one line. With a line break in it a tick could look
+// like something that the daemon never said.
+type line string
+
+func (l *line) String() string { return string(*l) }
+
+func (l *line) Set(s string) error {
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return fmt.Errorf("%.60q has a control character", s)
+	}
+	*l = line(s)
+	return nil
+}
+
+// A path is absolute from the start: the daemon's working directory is another.
+type path string
+
+func (p *path) String() string { return string(*p) }
+
+func (p *path) Set(s string) error {
+	if s == "" { // filepath.Abs takes it for the working directory.
+		return errors.New("no file has this name")
+	}
+	abs, err := filepath.Abs(s)
+	*p = path(abs)
+	return err
+}
