@@ -1,0 +1,130 @@
+//go:build linux
+
+package boot
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	systemd1 "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
+)
+
+// A bus is a connection to PID 1 itself. It tells when a property of a unit changes,
+// so that nobody has to ask again and again.
+type bus struct {
+	conn    *systemd1.Conn
+	changes chan *systemd1.PropertiesUpdate
+	errs    chan error
+}
+
+// bridged is a connection through a process, which ends with it.
+type bridged struct {
+	*os.File
+	bridge *exec.Cmd
+}
+
+func (b bridged) Close() error {
+	err := b.File.Close()
+	b.bridge.Wait() // Its status tells nothing: the machine may have ended before.
+	return err
+}
+
+func (s *System) dial() (*bus, error) {
+	conn, err := systemd1.NewConnection(func() (*dbus.Conn, error) {
+		// PID 1 speaks to nobody whose pid it does not know, so a process in there has to
+		// connect. The socket is the one that systemctl uses as root.
+		ours, theirs, err := socketPair()
+		if err != nil {
+			return nil, err
+		}
+		defer theirs.Close()
+		bridge := s.Command("systemd-stdio-bridge", "--bus-path=unix:path=/run/systemd/private")
+		bridge.Stdin, bridge.Stdout = theirs, theirs
+		if err := bridge.Start(); err != nil {
+			ours.Close()
+			return nil, err
+		}
+		conn, err := dbus.NewConn(bridged{ours, bridge})
+		if err == nil {
+			err = conn.Auth([]dbus.Auth{dbus.AuthExternal("0")})
+		}
+		if err != nil {
+			ours.Close()
+			bridge.Wait()
+			return nil, err
+		}
+		return conn, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to PID 1: %w", err)
+	}
+	b := &bus{conn, make(chan *systemd1.PropertiesUpdate, 256), make(chan error, 1)}
+	conn.SetPropertiesSubscriber(b.changes, b.errs)
+	if err := conn.Subscribe(); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("subscribe to PID 1: %w", err)
+	}
+	return b, nil
+}
+
+func (b *bus) close() {
+	if b != nil {
+		b.conn.Close()
+	}
+}
+
+// Await waits until asked says yes to the properties of a unit, and returns them. They
+// are looked at now, and whenever one has changed.
+func (s *System) Await(unit string, timeout time.Duration, asked func(properties map[string]any) bool) (map[string]any, error) {
+	late := time.After(timeout)
+	for {
+		properties, err := s.Properties(unit)
+		if err != nil || asked(properties) {
+			return properties, err
+		}
+		select {
+		case <-s.bus.changes: // of this unit, or another
+			for len(s.bus.changes) > 0 { // What has happened so far, the next look shows.
+				<-s.bus.changes
+			}
+		case <-s.bus.errs: // There were more changes than we had room for.
+		case <-late:
+			return properties, fmt.Errorf("wait for %s: not so after %v", unit, timeout)
+		}
+	}
+}
+
+// Properties returns those that systemctl show shows.
+func (s *System) Properties(unit string) (map[string]any, error) {
+	properties, err := s.bus.conn.GetAllPropertiesContext(context.Background(), unit)
+	if err != nil {
+		return nil, fmt.Errorf("ask for %s: %w", unit, err)
+	}
+	return properties, nil
+}
+
+// watchEnd returns a pidfd, and waitEnd waits until its process has ended.
+func watchEnd(pid int) (*os.File, error) {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("open a pidfd of process %d: %w", pid, err)
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
+}
+
+func waitEnd(pidfd *os.File, timeout time.Duration) error {
+	pidfd.SetReadDeadline(time.Now().Add(timeout))
+	raw, err := pidfd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Read(func(fd uintptr) bool {
+		n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return n > 0
+	})
+}
