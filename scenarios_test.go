@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"daemonsteps/internal/boot"
 	"daemonsteps/internal/checks"
 	"daemonsteps/internal/isdaemon"
 	"daemonsteps/internal/keep"
@@ -39,6 +40,7 @@ func TestMain(m *testing.M) {
 	// With -race each process would wait a second before it ends, if not told so.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	lab.Main()
+	boot.Main()
 	started := filepath.Base(os.Args[0]) == "isdaemon" // by a scenario, and not here
 	if !started && !raceDetector && coverDir() == "" { // They look at processes of this program alone.
 		var err error

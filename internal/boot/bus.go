@@ -18,8 +18,8 @@ import (
 // so that nobody has to ask again and again.
 type bus struct {
 	conn    *systemd1.Conn
-	changes chan *systemd1.PropertiesUpdate
-	errs    chan error
+	changed chan struct{} // has something in it when there was a change since the last look
+	closed  chan struct{}
 }
 
 // bridged is a connection through a process, which ends with it.
@@ -63,10 +63,25 @@ func (s *System) dial() (*bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to PID 1: %w", err)
 	}
-	b := &bus{conn, make(chan *systemd1.PropertiesUpdate, 256), make(chan error, 1)}
-	conn.SetPropertiesSubscriber(b.changes, b.errs)
+	b := &bus{conn, make(chan struct{}, 1), make(chan struct{})}
+	updates, errs := make(chan *systemd1.PropertiesUpdate, 64), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-updates:
+			case <-errs: // There were more than we had room for.
+			case <-b.closed:
+				return
+			}
+			select {
+			case b.changed <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	conn.SetPropertiesSubscriber(updates, errs)
 	if err := conn.Subscribe(); err != nil {
-		conn.Close()
+		b.close()
 		return nil, fmt.Errorf("subscribe to PID 1: %w", err)
 	}
 	return b, nil
@@ -75,6 +90,7 @@ func (s *System) dial() (*bus, error) {
 func (b *bus) close() {
 	if b != nil {
 		b.conn.Close()
+		close(b.closed)
 	}
 }
 
@@ -88,11 +104,7 @@ func (s *System) Await(unit string, timeout time.Duration, asked func(properties
 			return properties, err
 		}
 		select {
-		case <-s.bus.changes: // of this unit, or another
-			for len(s.bus.changes) > 0 { // What has happened so far, the next look shows.
-				<-s.bus.changes
-			}
-		case <-s.bus.errs: // There were more changes than we had room for.
+		case <-s.bus.changed: // of this unit, or another
 		case <-late:
 			return properties, fmt.Errorf("wait for %s: not so after %v", unit, timeout)
 		}

@@ -1,0 +1,550 @@
+//go:build linux
+
+package daemonsteps
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"daemonsteps/internal/boot"
+	"daemonsteps/internal/proc"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+// A machine is a System on which the scenarios of step 12 run, one after the other.
+type machine struct {
+	*boot.System
+	t      *testing.T
+	cursor string // of the journal's last entry before the scenario
+}
+
+const (
+	sbin = "/usr/local/sbin/daemonsteps"
+	home = "/usr/local/lib/daemonsteps" // the daemon's root directory, empty
+	conf = "/etc/daemonsteps/daemonsteps.conf"
+)
+
+// TestBoot boots a machine, and runs the scenarios of testdata/12-systemd/boot on it. Each
+// begins with the step's files as they are, nothing of them enabled, and nothing running.
+func TestBoot(t *testing.T) {
+	t.Parallel()
+	system, err := boot.New()
+	if errors.Is(err, boot.ErrNotHere) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := system.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := system.Boot(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{System: system, t: t}
+	testscript.RunT(inTurn{t}, testscript.Params{
+		Dir:                 "testdata/12-systemd/boot",
+		Cmds:                bootVerbs(),
+		Setup:               m.setup,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+// inTurn is a test whose subtests do not run side by side: they have one machine.
+type inTurn struct{ *testing.T }
+
+func (t inTurn) Run(name string, f func(testscript.T)) {
+	t.T.Run(name, func(sub *testing.T) { f(inTurn{sub}) })
+}
+
+func (t inTurn) Parallel()     {}
+func (t inTurn) Verbose() bool { return testing.Verbose() }
+
+// setup has the machine as it was, with step 12 on it.
+func (m *machine) setup(env *testscript.Env) error {
+	env.Values["machine"] = m
+	env.Values["stage"] = &stage{}
+	for _, n := range []int{11, 12} {
+		env.Setenv(fmt.Sprintf("step%d", n), program(steps()[n-1]))
+	}
+	env.Setenv("repo", repo())
+	if err := m.restore(); err != nil {
+		return err
+	}
+	env.Defer(func() {
+		if env.T().(interface{ Failed() bool }).Failed() {
+			out, _ := m.run("journalctl", "-q", "-b", "-o", "short-precise", "-n", "25")
+			fmt.Fprintf(os.Stderr, "the end of the machine's journal:\n%s\n", out)
+		}
+	})
+	return nil
+}
+
+var units = []string{"daemonsteps.socket", "daemonsteps.service"}
+
+func (m *machine) restore() error {
+	if m.PID() == 0 {
+		return errors.New("the machine is down")
+	}
+	m.run("systemctl", "stop", "forking.service", units[0], units[1]) // They may not be there.
+	if _, err := os.Stat(m.Path("/etc/systemd/system/daemonsteps.service")); err == nil {
+		if out, err := m.run("systemctl", "disable", units[0], units[1]); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+	}
+	for _, dir := range []string{"/var/lib/private/daemonsteps", "/var/lib/daemonsteps", "/var/log/private/daemonsteps", "/var/log/daemonsteps",
+		"/etc/systemd/system/daemonsteps.service.d", "/etc/systemd/system/forking.service"} {
+		if err := os.RemoveAll(m.Path(dir)); err != nil {
+			return err
+		}
+	}
+	for _, unit := range units {
+		if err := m.install(filepath.Join("steps/12-systemd", unit), "/etc/systemd/system/"+unit, 0o644); err != nil {
+			return err
+		}
+	}
+	if err := m.install("steps/12-systemd/daemonsteps.conf", conf, 0o644); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(m.Path(home), 0o755); err != nil {
+		return err
+	}
+	if err := m.install(program("12-systemd"), sbin, 0o755); err != nil {
+		return err
+	}
+	if out, err := m.run("systemctl", "daemon-reload"); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	m.run("systemctl", "reset-failed", units[0], units[1]) // Those that are not loaded have not failed.
+	out, err := m.run("journalctl", "--quiet", "--show-cursor", "--lines=0")
+	_, m.cursor, _ = strings.Cut(strings.TrimSpace(out), "-- cursor: ")
+	return err
+}
+
+// install puts a file on the machine's disk, in place of the one that is there, which
+// may be running.
+func (m *machine) install(from, to string, mode os.FileMode) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	to = m.Path(to)
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(to+".new", text, mode); err != nil {
+		return err
+	}
+	return os.Rename(to+".new", to)
+}
+
+func (m *machine) run(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	cmd := m.Command(args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	stop := context.AfterFunc(ctx, func() { cmd.Process.Kill() })
+	defer stop()
+	if err := cmd.Wait(); err != nil {
+		return out.String(), fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+	}
+	return out.String(), nil
+}
+
+func machineOf(ts *testscript.TestScript) *machine { return ts.Value("machine").(*machine) }
+
+func bootVerbs() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
+	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
+		"inside":  inside,
+		"install": installProgram,
+		"variant": variant,
+		"copy":    copyInside,
+		"unit":    editUnit,
+		"write":   writeInside,
+		"await":   awaitUnit,
+		"is":      isUnit,
+		"show":    showUnit,
+		"journal": inJournal,
+		"connect": connect,
+		"crowd":   crowd,
+		"signal":  killMain,
+		"process": processHas,
+		"reboot":  reboot,
+	}
+}
+
+// inside runs a command on the machine. With "!" it must fail.
+func inside(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("usage: inside COMMAND [ARG...]")
+	}
+	out, err := machineOf(ts).run(args...)
+	fmt.Fprint(ts.Stdout(), out)
+	if (err != nil) != neg {
+		ts.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// installProgram puts another program in the place of the daemon's.
+func installProgram(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: install PROGRAM")
+	}
+	ts.Check(machineOf(ts).install(args[0], sbin, 0o755))
+}
+
+// editUnit takes lines out of a unit, puts others in their place, or adds some.
+func editUnit(ts *testscript.TestScript, neg bool, args []string) {
+	m, name := machineOf(ts), units[1]
+	if len(args) > 0 && args[0] == "-socket" {
+		name, args = units[0], args[1:]
+	}
+	if neg || len(args) == 0 || len(args)%2 != 0 {
+		ts.Fatalf("usage: unit [-socket] LINE REPLACEMENT...")
+	}
+	path := m.Path("/etc/systemd/system/" + name)
+	text, err := os.ReadFile(path)
+	ts.Check(err)
+	for i := 0; i < len(args); i += 2 {
+		old, replacement := "\n"+args[i]+"\n", "\n"
+		if args[i+1] != "" {
+			replacement = "\n" + strings.ReplaceAll(args[i+1], `\n`, "\n") + "\n"
+		}
+		if bytes.Count(text, []byte(old)) != 1 {
+			ts.Fatalf("%s has not one line %s", name, args[i])
+		}
+		text = bytes.Replace(text, []byte(old), []byte(replacement), 1)
+	}
+	ts.Check(os.WriteFile(path, text, 0o644))
+	if out, err := m.run("systemctl", "daemon-reload"); err != nil {
+		ts.Fatalf("%v: %s", err, out)
+	}
+}
+
+// writeInside writes a file of the machine's disk.
+func writeInside(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: write FILE TEXT")
+	}
+	path := machineOf(ts).Path(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
+	ts.Check(os.WriteFile(path, []byte(strings.ReplaceAll(args[1], `\n`, "\n")), 0o644))
+}
+
+// copyInside puts a program of ours on the machine.
+func copyInside(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: copy PROGRAM FILE")
+	}
+	ts.Check(machineOf(ts).install(args[0], args[1], 0o755))
+}
+
+// unitAndWants parses [UNIT] NAME=VALUE, NAME!=VALUE.
+func unitAndWants(ts *testscript.TestScript, args []string) (unit string, ok func(map[string]any) bool) {
+	unit = units[1]
+	if len(args) > 0 && !strings.Contains(args[0], "=") {
+		unit, args = args[0], args[1:]
+	}
+	if len(args) == 0 {
+		ts.Fatalf("no property is asked for")
+	}
+	return unit, func(properties map[string]any) bool {
+		for _, want := range args {
+			name, value, _ := strings.Cut(want, "=")
+			name, not := strings.CutSuffix(name, "!")
+			is, known := properties[name]
+			if !known {
+				ts.Fatalf("%s has no property %s", unit, name)
+			}
+			if (fmt.Sprint(is) == value) == not {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// awaitUnit waits until properties of a unit have these values.
+func awaitUnit(ts *testscript.TestScript, neg bool, args []string) {
+	unit, ok := unitAndWants(ts, args)
+	properties, err := machineOf(ts).Await(unit, deadline, ok)
+	if err != nil || neg {
+		ts.Fatalf("%v: %s", err, few(properties))
+	}
+}
+
+// isUnit compares properties of a unit as they are now.
+func isUnit(ts *testscript.TestScript, neg bool, args []string) {
+	unit, ok := unitAndWants(ts, args)
+	properties, err := machineOf(ts).Properties(unit)
+	ts.Check(err)
+	if ok(properties) == neg {
+		ts.Fatalf("%s: %s", unit, few(properties))
+	}
+}
+
+// few shows what one looks at first.
+func few(properties map[string]any) string {
+	var b strings.Builder
+	for _, name := range []string{"ActiveState", "SubState", "Result", "MainPID", "NRestarts", "ExecMainCode", "ExecMainStatus", "StatusText"} {
+		fmt.Fprintf(&b, "%s=%v ", name, properties[name])
+	}
+	return b.String()
+}
+
+// showUnit prints a property, and sets a variable of its name to it.
+func showUnit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: show PROPERTY")
+	}
+	properties, err := machineOf(ts).Properties(units[1])
+	ts.Check(err)
+	value := fmt.Sprint(properties[args[0]])
+	ts.Setenv(args[0], value)
+	fmt.Fprintln(ts.Stdout(), value)
+}
+
+// inJournal looks for a line of the unit, or of systemd about it, since the scenario
+// began. It waits for it: systemd writes some of its lines after the fact.
+func inJournal(ts *testscript.TestScript, neg bool, args []string) {
+	unit := "daemonsteps.service"
+	if len(args) == 3 && args[0] == "-u" {
+		unit, args = args[1], args[2:]
+	}
+	if len(args) != 1 {
+		ts.Fatalf("usage: journal [-u UNIT] PATTERN")
+	}
+	m := machineOf(ts)
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	if out, err := m.run("journalctl", "--sync"); err != nil {
+		ts.Fatalf("%v: %s", err, out)
+	}
+	out, err := m.run("journalctl", "--quiet", "--output=cat", "--unit="+unit, "--after-cursor="+m.cursor)
+	if err != nil {
+		ts.Fatalf("%v: %s", err, out)
+	}
+	if pattern.MatchString(out) == neg {
+		ts.Fatalf("the journal of %s since the scenario began:\n%s", unit, out)
+	}
+}
+
+// ask connects to the daemon's socket, and returns what it is told.
+func (m *machine) ask(path string) (string, error) {
+	conn, err := net.DialTimeout("unix", m.Inside(path), deadline)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(deadline))
+	text, err := io.ReadAll(conn)
+	return string(text), err
+}
+
+func connect(ts *testscript.TestScript, neg bool, args []string) {
+	path := "/run/daemonsteps.sock"
+	if len(args) == 1 {
+		path = args[0]
+	}
+	text, err := machineOf(ts).ask(path)
+	fmt.Fprint(ts.Stdout(), text)
+	if (err != nil || text == "") != neg {
+		ts.Fatalf("connect to %s: %q, %v", path, text, err)
+	}
+}
+
+// crowd makes connections, one after the other, while the daemon is restarted, and each
+// must be answered. The restarts are spread among them: while one is under way, the
+// connections go on.
+func crowd(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: crowd CONNECTIONS RESTARTS")
+	}
+	connections, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	restarts, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	m := machineOf(ts)
+	begin := make(chan int) // It is taken when the last restart is over.
+	done := make(chan error)
+	go func() {
+		var err error
+		for range begin {
+			if err == nil {
+				var out string
+				if out, err = m.run("systemctl", "restart", "daemonsteps.service"); err != nil {
+					err = fmt.Errorf("%w: %s", err, out)
+				}
+			}
+		}
+		done <- err
+	}()
+	pids := map[string]bool{}
+	lost := 0
+	for i := range connections {
+		if every := connections / (restarts + 1); i > 0 && i%every == 0 && i/every <= restarts {
+			begin <- i
+		}
+		text, err := m.ask("/run/daemonsteps.sock")
+		pid, _, _ := strings.Cut(text, ":")
+		if err != nil || !strings.HasPrefix(pid, "pid ") {
+			lost++
+			fmt.Fprintf(ts.Stderr(), "connection %d: %q, %v\n", i, text, err)
+			continue
+		}
+		pids[pid] = true
+	}
+	close(begin)
+	ts.Check(<-done)
+	if text, err := m.ask("/run/daemonsteps.sock"); err == nil { // The last daemon has answered, too.
+		pid, _, _ := strings.Cut(text, ":")
+		pids[pid] = true
+	}
+	fmt.Fprintf(ts.Stdout(), "%d of %d answered, by %d daemons\n", connections-lost, connections, len(pids))
+	if (lost > 0) != neg {
+		ts.Fatalf("%d of %d connections were lost", lost, connections)
+	}
+}
+
+// mainPID returns the pid of the daemon, as we see it: the one in its cgroup whose pid on
+// the machine is the unit's main one.
+func (m *machine) mainPID(unit string) (int, error) {
+	properties, err := m.Properties(unit)
+	if err != nil {
+		return 0, err
+	}
+	want, _ := properties["MainPID"].(uint32)
+	group := fmt.Sprint(properties["ControlGroup"])
+	text, err := os.ReadFile(m.Inside("/sys/fs/cgroup" + group + "/cgroup.procs"))
+	if err != nil {
+		return 0, err
+	}
+	// The machine's cgroup file system shows pids as its reader's namespace has them.
+	for _, field := range strings.Fields(string(text)) {
+		status, err := os.ReadFile("/proc/" + field + "/status")
+		if err != nil {
+			return 0, err
+		}
+		names := regexp.MustCompile(`(?m)^NSpid:.*\t(\d+)$`).FindSubmatch(status)
+		if len(names) == 2 && string(names[1]) == fmt.Sprint(want) {
+			return strconv.Atoi(field)
+		}
+	}
+	return 0, fmt.Errorf("%s has no process with the main pid %d: %s", unit, want, text)
+}
+
+// killMain sends a signal to the daemon.
+func killMain(ts *testscript.TestScript, neg bool, args []string) {
+	unit := units[1]
+	if len(args) == 3 && args[0] == "-u" {
+		unit, args = args[1], args[2:]
+	}
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: signal [-u UNIT] NAME")
+	}
+	pid, err := machineOf(ts).mainPID(unit)
+	ts.Check(err)
+	ts.Check(unix.Kill(pid, signals(ts, args[0])[0]))
+}
+
+// processHas compares what the kernel says of the daemon: a field of its status file, its
+// limits, environment, descriptors, root or working directory.
+func processHas(ts *testscript.TestScript, neg bool, args []string) {
+	unit := units[1]
+	if len(args) == 4 && args[0] == "-u" {
+		unit, args = args[1], args[2:]
+	}
+	if len(args) != 2 {
+		ts.Fatalf("usage: process [-u UNIT] WHAT PATTERN")
+	}
+	pid, err := machineOf(ts).mainPID(unit)
+	ts.Check(err)
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	var text string
+	switch what := args[0]; what {
+	case "root": // what is to be seen in it
+		entries, err := os.ReadDir(dir + "root")
+		ts.Check(err)
+		for _, e := range entries {
+			text += e.Name() + "\n"
+		}
+	case "cwd":
+		text, err = os.Readlink(dir + "cwd")
+		ts.Check(err)
+	case "environ", "limits", "cgroup":
+		raw, err := os.ReadFile(dir + what)
+		ts.Check(err)
+		text = strings.ReplaceAll(string(raw), "\x00", "\n")
+	case "fds":
+		entries, err := os.ReadDir(dir + "fd")
+		ts.Check(err)
+		for _, e := range entries {
+			to, _ := os.Readlink(dir + "fd/" + e.Name())
+			text += e.Name() + " " + to + "\n"
+		}
+	case "blocked": // by all threads: the Go runtime has one that blocks nearly all
+		all := ^uint64(0)
+		tasks, err := filepath.Glob(dir + "task/*/status")
+		ts.Check(err)
+		for _, task := range tasks {
+			status, err := os.ReadFile(task)
+			ts.Check(err)
+			mask, err := strconv.ParseUint(string(regexp.MustCompile(`(?m)^SigBlk:\s*(.*)$`).FindSubmatch(status)[1]), 16, 64)
+			ts.Check(err)
+			all &= mask
+		}
+		text = fmt.Sprint(all)
+	case "session": // whether it leads one, and its terminal
+		st, err := proc.ReadStat(pid)
+		ts.Check(err)
+		text = fmt.Sprintf("leader %v terminal %d", st.SID == pid, st.TTYNr)
+	default:
+		status, err := os.ReadFile(dir + "status")
+		ts.Check(err)
+		m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(what) + `:\s*(.*)$`).FindSubmatch(status)
+		if m == nil {
+			ts.Fatalf("/proc/PID/status has no field %s", what)
+		}
+		text = strings.TrimSpace(string(m[1]))
+	}
+	pattern, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	if pattern.MatchString(text) == neg {
+		ts.Fatalf("%s is %s", args[0], text)
+	}
+}
+
+// reboot reboots the machine, and waits until it is up again.
+func reboot(ts *testscript.TestScript, neg bool, args []string) {
+	noArgs(ts, args)
+	m := machineOf(ts)
+	if out, err := m.run("systemctl", "--no-block", "reboot"); err != nil {
+		ts.Fatalf("%v: %s", err, out)
+	}
+	how, err := m.WaitDown(time.Minute)
+	ts.Check(err)
+	if how != boot.Rebooted {
+		ts.Fatalf("PID 1 ended by %v", how)
+	}
+	ts.Check(m.Boot(time.Minute))
+}
