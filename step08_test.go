@@ -469,7 +469,7 @@ func (s *pidStorm) relay(loops, wins int) []string {
 			}
 		}
 		if !daemons[pid] {
-			s.errorf("%s ended with status %d and said %q %q, and these were daemons: %v", name, r.status, r.out, r.err_, daemons)
+			s.errorf("%s ended with status %d and said %q %q, and %d others were daemons", name, r.status, r.out, r.err_, len(daemons))
 		}
 	}
 	found(daemons)

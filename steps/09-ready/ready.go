@@ -77,10 +77,13 @@ func (e startError) Error() string {
 }
 
 // startFailed is what there is to return when the daemon has ended, and its directory is
-// gone. One that was killed has left its pid in the PID file.
+// gone. One that was killed has left its pid in the PID file. In any other case we must
+// not lock the file: who else starts just now would take us for the daemon.
 func startFailed(err error, c config, daemon *os.ProcessState) error {
-	f, err2 := openPIDFile(c, 0)
-	if err2 == nil && unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) == nil {
+	var named int
+	f, _ := openPIDFile(c, 0)
+	fmt.Fscan(f, &named) // or nothing, if there is no file
+	if named == daemon.Pid() && unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) == nil {
 		f.Truncate(0) // It is nobody else's.
 	}
 	return startError{err, daemon}
