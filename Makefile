@@ -73,7 +73,7 @@ carry%: FORCE ## carry your uncommitted change of step N to all later steps
 check: FORCE ## judge a program as a daemon: PROG="./my-daemon -x" STEP=3
 	$(if $(PROG),,$(error check needs PROG, and may have STEP: make check PROG="./my-daemon -x" STEP=3))
 	@$(GO) build -buildvcs=false -o bin/ ./cmd/isdaemon
-	@bin/isdaemon $(if $(STEP),-through $(call number,$(call step,$(STEP)))) -- $(PROG)
+	@bin/isdaemon $(if $(STYLE),-style $(STYLE)) $(if $(STEP),-through $(call number,$(call step,$(STEP)))) -- $(PROG)
 
 exercise%: FORCE ## judge exercise N, and say whether it is solved
 	@this=$(call exercise,$*); \

@@ -108,7 +108,7 @@ func live(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // oneDaemonSteps are the steps that promise that one daemon runs at a time.
-func oneDaemonSteps() []string { return steps()[7:] }
+func oneDaemonSteps() []string { return steps()[7:11] }
 
 // An edit replaces some text of a file, which has to be in it once.
 type edit struct{ file, from, to string }

@@ -10,8 +10,10 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,6 +25,72 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 )
+
+func init() {
+	verbs["supervised"] = supervised
+	verbs["notified"] = notified
+}
+
+// supervised says that the next commands are about the one child of the command, which
+// stays. It has to be another one than before.
+func supervised(ts *testscript.TestScript, neg bool, args []string) {
+	noArgs(ts, args)
+	st := started(ts)
+	before := st.daemon
+	st.daemon = st.session.Info.Launcher
+	about(ts, neg, []string{"child"})
+	if st.daemon == before {
+		ts.Fatalf("process %d is still the one that is supervised", before)
+	}
+}
+
+// notified starts a command as a service manager does, and holds what it says at
+// $NOTIFY_SOCKET, in order. Each message is waited for, and then a signal is sent.
+//
+//	notified READY=1 HUP RELOADING=1 READY=1 TERM STOPPING=1 -- COMMAND [ARG...]
+func notified(ts *testscript.TestScript, neg bool, args []string) {
+	dashes := slices.Index(args, "--")
+	if neg || dashes < 1 || dashes == len(args)-1 {
+		ts.Fatalf("usage: notified MESSAGE|SIGNAL... -- COMMAND [ARG...]")
+	}
+	name := ts.MkAbs("notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	ts.Check(err)
+	defer os.Remove(name)
+	defer conn.Close()
+	var words bytes.Buffer
+	cmd := exec.Command(args[dashes+1], args[dashes+2:]...)
+	cmd.Dir, cmd.Stderr = ts.Getenv("WORK"), &words
+	for name := range strings.SplitSeq("STATE_DIRECTORY LOGS_DIRECTORY WATCHDOG_USEC PATH", " ") {
+		if value := ts.Getenv(name); value != "" {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+	}
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+name)
+	ts.Check(cmd.Start())
+	late := time.AfterFunc(deadline, func() { cmd.Process.Kill() })
+	defer late.Stop()
+	conn.SetReadDeadline(time.Now().Add(deadline))
+	message := make([]byte, 4096)
+	var said []string
+	for _, want := range args[:dashes] {
+		if !strings.Contains(want, "=") {
+			ts.Check(cmd.Process.Signal(signals(ts, want)[0]))
+			continue
+		}
+		n, err := conn.Read(message)
+		first, _, _ := strings.Cut(string(message[:n]), "\n")
+		said = append(said, first)
+		if first != want {
+			cmd.Process.Kill()
+			cmd.Wait()
+			ts.Fatalf("it said %q (%v), and wrote %s", said, err, words.String())
+		}
+	}
+	cmd.Wait() // The scenario compares how it ended.
+	fmt.Fprint(ts.Stderr(), words.String())
+	fmt.Fprintln(ts.Stdout(), cmd.ProcessState)
+}
 
 // A machine is a System on which the scenarios of step 12 run, one after the other.
 type machine struct {

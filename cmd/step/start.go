@@ -53,7 +53,12 @@ func start(s step) error {
 	if err != nil {
 		return err
 	}
-	l, err := launch(ctx, e.dir, program, s.arguments(e)...)
+	var l launched
+	if s.number() < supervised {
+		l, err = launch(ctx, e.dir, program, s.arguments(e)...)
+	} else {
+		l, err = supervise(ctx, e, program, s.arguments(e)...)
+	}
 	defer func() {
 		for _, p := range l.children {
 			p.release()
@@ -243,9 +248,13 @@ func report(s step, e entry, program string, l launched, daemon *proc.Process) s
 	if shell != nil {
 		title += " (" + clean(shell.Comm) + ")"
 	}
+	starter := "launcher (ended)"
+	if s.number() >= supervised {
+		starter = "service manager"
+	}
 	var b strings.Builder
 	b.WriteString("\n" + table(s, colourful(os.Stdout),
-		columnOf(title, shell), columnOf("launcher (ended)", l.end), columnOf("daemon", daemon)))
+		columnOf(title, shell), columnOf(starter, l.end), columnOf("daemon", daemon)))
 	if l.end == nil {
 		fmt.Fprintf(&b, "the launcher ended before it could be looked at: %v\n", l.endErr)
 	}
@@ -266,13 +275,17 @@ func report(s step, e entry, program string, l launched, daemon *proc.Process) s
 	if n == 8 {
 		again = "make step8"
 	}
+	judge := fmt.Sprintf("make check PROG=%s STEP=%d", program, n)
+	if n >= supervised {
+		judge = fmt.Sprintf("make check PROG=%s STYLE=new", program)
+	}
 	for _, line := range [][2]string{
 		{"try it there", strings.ReplaceAll(s.try, "PID", strconv.Itoa(daemon.PID))},
 		{"start it again", again},
 		{"look further", fmt.Sprintf("ls -l /proc/%d/fd", daemon.PID)},
 		{"", fmt.Sprintf("ps -o pid,ppid,pgid,sid,tty,args -p %d", daemon.PID)},
 		{"what made it so", fmt.Sprintf("make diff%d", n)},
-		{"judge it", fmt.Sprintf("make check PROG=%s STEP=%d", program, n)},
+		{"judge it", judge},
 		{"stop it", "make stop"},
 	} {
 		if line[1] != "" {

@@ -40,6 +40,8 @@ var steps = []step{
 		[]string{"pgid", "sid"}, ""},
 	{"11-privileges", "its environment is reduced, and it can gain no rights",
 		[]string{"environ", "newprivs"}, ""},
+	{"12-systemd", "whoever starts it is its launcher, and was told when it is ready",
+		[]string{"ppid"}, "nc -U status"},
 }
 
 // arguments are what a step is started with. From step 6 on it has files, in a directory
@@ -48,6 +50,9 @@ func (s step) arguments(e entry) []string {
 	var args []string
 	if s.number() >= 6 {
 		args = append(args, "-config", filepath.Join(e.files(), "conf"))
+	}
+	if s.number() >= supervised {
+		return append(args, "-dir", e.dir)
 	}
 	if s.number() >= 7 {
 		args = append(args, "-log", filepath.Join(e.files(), "log"))

@@ -102,7 +102,9 @@ func files(s step, e entry, colour bool, daemon *proc.Process) string {
 	}
 	for _, fd := range daemon.FDs {
 		if fd.Kind == "socket" {
-			socket = below(boundTo(fd.Ino))
+			if path := boundTo(fd.Ino); path != "" { // It may have others for a moment.
+				socket = below(path)
+			}
 		}
 	}
 	if holder(e.pidFile()) == daemon.PID {
@@ -115,7 +117,10 @@ func files(s step, e entry, colour bool, daemon *proc.Process) string {
 	}{
 		{"config", given["-config"], 6}, {"log", given["-log"], 7}, {"PID file", pid, 8}, {"socket", socket, 9},
 	} {
-		if s.number() >= f.from {
+		if s.number() >= supervised && f.label == "log" {
+			f.cell = below(filepath.Join(e.files(), "log"))
+		}
+		if s.number() >= f.from && (s.number() < supervised || f.label != "PID file") {
 			fmt.Fprintf(&b, "%-8s  %s\n", f.label, highlight(clean(orUnknown(f.cell)), slices.Contains(s.rows, f.label), colour))
 		}
 	}
