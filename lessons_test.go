@@ -63,6 +63,11 @@ func TestDocuments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	booted, err := filepath.Glob("testdata/*/boot/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scenarios = append(scenarios, booted...)
 	for _, s := range scenarios {
 		name := strings.TrimSuffix(strings.TrimPrefix(s, "testdata/"), ".txtar")
 		if len(named[name]) != 1 {
@@ -123,17 +128,24 @@ func stepSources(t *testing.T, i int) []string {
 	t.Helper()
 	var texts []string
 	for _, step := range steps()[max(0, i-1) : i+1] {
-		files, err := filepath.Glob(filepath.Join("steps", step, "*.go"))
+		texts = append(texts, sources(t, step)...)
+	}
+	return texts
+}
+
+// sources returns the texts of a step's Go files.
+func sources(t *testing.T, step string) (texts []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("steps", step, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range files {
-			text, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			texts = append(texts, string(text))
-		}
+		texts = append(texts, string(text))
 	}
 	return texts
 }
@@ -160,11 +172,28 @@ func stepDiff(t *testing.T, i int) string {
 	}
 	var b strings.Builder
 	skip := false
-	for _, l := range diff(t, "--unified=1", filepath.Join("steps", steps()[i-1]), filepath.Join("steps", steps()[i])) {
+	step := steps()[i]
+	for _, l := range diff(t, "--unified=1", filepath.Join("steps", steps()[i-1]), filepath.Join("steps", step)) {
 		switch {
 		case strings.HasPrefix(l, "diff --git"):
 			skip = false
 			fields := strings.Fields(l)
+			// A step that takes away much is shown by its daemon. Of what else stands, the
+			// reader is told that it has changed, and of what is gone that it is.
+			if old := strings.TrimPrefix(fields[2], "a/"); step == supervised && !strings.HasSuffix(old, "/daemon.go") {
+				now := filepath.Join("steps", step, filepath.Base(old))
+				was := filepath.Join("steps", steps()[i-1], filepath.Base(old))
+				switch {
+				case !exists(now):
+					fmt.Fprintf(&b, "deleted file %s\n", was)
+				case !exists(was):
+					fmt.Fprintf(&b, "new file %s\n", now)
+				default:
+					fmt.Fprintf(&b, "changed file %s\n", now)
+				}
+				skip = true
+				continue
+			}
 			if _, err := os.Stat(strings.TrimPrefix(fields[2], "a/")); err != nil || strings.TrimPrefix(fields[2], "a/") == strings.TrimPrefix(fields[3], "b/") {
 				// A new file is read as a file, not as a diff.
 				fmt.Fprintf(&b, "new file %s\n", strings.TrimPrefix(fields[3], "b/"))
@@ -176,6 +205,11 @@ func stepDiff(t *testing.T, i int) string {
 		}
 	}
 	return b.String()
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // checkDiff checks that the diff block is the real one.
@@ -256,7 +290,7 @@ var (
 	manLink      = regexp.MustCompile(`\[([A-Za-z0-9_.]+)\((\d)([a-z]*)\)[^\]]*\]\(([^)\s]+)\)`)
 	manPage      = regexp.MustCompile(`^https://man7\.org/linux/man-pages/man(\d)/([A-Za-z0-9_.]+)\.(\d[a-z]*)\.html(#[A-Za-z_0-9-]+)?$`)
 	thread       = regexp.MustCompile(`^https://github\.com/[\w.-]+/[\w.-]+/(issues|pull)/\d+$`)
-	scenarioLink = regexp.MustCompile(`\]\((?:\.\./)?(?:testdata/)?([\w-]+/[\w-]+)\.txtar\)`)
+	scenarioLink = regexp.MustCompile(`\]\((?:\.\./)?(?:testdata/)?([\w-]+/(?:boot/)?[\w-]+)\.txtar\)`)
 )
 
 // sites are pages that a document may lead to besides man pages and GitHub threads.
@@ -266,6 +300,8 @@ var sites = []string{
 	"https://pubs.opengroup.org/onlinepubs/",
 	"https://www.cve.org/CVERecord?id=CVE-",
 	"https://refspecs.linuxfoundation.org/",
+	"https://skarnet.org/software/s6/",
+	"https://systemd.io/",
 }
 
 // checkLinks checks that every link leads somewhere. What is outside cannot be

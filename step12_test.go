@@ -27,13 +27,13 @@ import (
 )
 
 func init() {
-	verbs["supervised"] = supervised
+	verbs["supervised"] = childOfSupervisor
 	verbs["notified"] = notified
 }
 
-// supervised says that the next commands are about the one child of the command, which
+// childOfSupervisor says that the next commands are about the one child of the command, which
 // stays. It has to be another one than before.
-func supervised(ts *testscript.TestScript, neg bool, args []string) {
+func childOfSupervisor(ts *testscript.TestScript, neg bool, args []string) {
 	noArgs(ts, args)
 	st := started(ts)
 	before := st.daemon
