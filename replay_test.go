@@ -395,6 +395,9 @@ func copyTree(from, to string) error {
 		if err != nil {
 			return err
 		}
+		if rel == ".git" && !d.IsDir() { // A worktree has a file of this name.
+			return nil
+		}
 		if rel == ".git" || rel == "bin" && from == repo() {
 			return filepath.SkipDir
 		}

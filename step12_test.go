@@ -125,6 +125,7 @@ func TestBoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &machine{System: system, t: t}
+	t.Run("lesson", m.types)
 	testscript.RunT(inTurn{t}, testscript.Params{
 		Dir:                 "testdata/12-systemd/boot",
 		Cmds:                bootVerbs(),
@@ -615,4 +616,105 @@ func reboot(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("PID 1 ended by %v", how)
 	}
 	ts.Check(m.Boot(time.Minute))
+}
+
+// TestUnit holds that lesson 12 shows lines of the unit as they are, and that its table
+// has each line of the launcher that does something, in order.
+func TestUnit(t *testing.T) {
+	t.Parallel()
+	d := readDoc(t, "docs/12-systemd.md")
+	unit, err := os.ReadFile("steps/12-systemd/daemonsteps.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range d.blocks {
+		if b.why == "because TestUnit compares it" && !strings.Contains(string(unit), "\n"+b.text) {
+			t.Errorf("%s:%d: these are not lines of the unit", d.path, b.line)
+		}
+	}
+	_, table, _ := strings.Cut(d.text, "<!-- table -->\n")
+	table, _, _ = strings.Cut(table, "<!-- end -->")
+	var rows []string
+	for line := range strings.Lines(table) {
+		if m := regexp.MustCompile("^\\| `(.*?)` \\| (.+) \\|$").FindStringSubmatch(strings.TrimSuffix(line, "\n")); m != nil {
+			rows = append(rows, m[1])
+			for _, directive := range regexp.MustCompile("`([A-Z][A-Za-z]+=[^`]+)`").FindAllStringSubmatch(m[2], -1) {
+				// What stands there with a value is in the unit, or is what holds without a line.
+				if !strings.Contains(string(unit), "\n"+directive[1]+"\n") && !strings.Contains(m[2], "if not given") {
+					t.Errorf("%s: the unit has no line %s", d.path, directive[1])
+				}
+			}
+		}
+	}
+	if want := deeds(t, "steps/11-privileges/launch.go"); !slices.Equal(rows, want) {
+		t.Errorf("%s: the table has the lines\n%s\nand launch.go\n%s", d.path, strings.Join(rows, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// deeds returns the lines of a function that do something: no comments, no braces, and
+// nothing that only hands an error on.
+func deeds(t *testing.T, path string) (lines []string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := strings.Cut(string(text), "func launch(c config, args []string) error {\n")
+	for line := range strings.Lines(body) {
+		line, _, _ = strings.Cut(strings.TrimSpace(line), " // ")
+		switch line {
+		case "", "}", "return nil", "return err", "if err != nil {", "if err == nil {":
+		default:
+			if !strings.HasPrefix(line, "//") {
+				lines = append(lines, line)
+			}
+		}
+	}
+	return lines
+}
+
+// types types the sessions of lesson 12 on the machine, and compares what comes out, as
+// TestReplay does with those that need no root.
+func (m *machine) types(t *testing.T) {
+	if err := m.restore(); err != nil {
+		t.Fatal(err)
+	}
+	const unit = "[Service]\nType=forking\nPIDFile=/run/forking.pid\nExecStart=/usr/local/sbin/eleven -pidfile /run/forking.pid\n"
+	if err := errors.Join(m.install(program("11-privileges"), "/usr/local/sbin/eleven", 0o755),
+		os.WriteFile(m.Path("/root/forking.service"), []byte(unit), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	// The journal is to begin with the lesson.
+	if out, err := m.run("journalctl", "--rotate", "--vacuum-time=1s"); err != nil {
+		t.Fatal(err, out)
+	}
+	d := readDoc(t, "docs/12-systemd.md")
+	r := &replay{is: map[string]string{}}
+	for _, b := range d.blocks {
+		if b.why != "because TestBoot types it on its machine" {
+			continue
+		}
+		var out []string
+		for line := range strings.Lines(b.text) {
+			line = strings.TrimSuffix(line, "\n")
+			if command, ok := strings.CutPrefix(line, "# "); ok {
+				if len(out) > 0 {
+					t.Fatalf("%s:%d: before %q the machine shows %q", d.path, b.line, line, out)
+				}
+				text, _ := m.run("sh", "-c", "journalctl --sync; "+command) // What it says is compared, and not how it ends.
+				out = strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+				if text == "" {
+					out = nil
+				}
+				continue
+			}
+			if len(out) == 0 || !r.match(line, out[0]) {
+				t.Fatalf("%s:%d: the document shows %q, and the machine %q", d.path, b.line, line, out)
+			}
+			out = out[1:]
+		}
+		if len(out) > 0 {
+			t.Fatalf("%s:%d: at the end the machine shows %q", d.path, b.line, out)
+		}
+	}
 }
