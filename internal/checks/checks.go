@@ -1,7 +1,8 @@
 //go:build linux
 
 // Package checks holds what a daemon must do as one table, and judges any program
-// by it.
+// by it. There are daemons of two styles: those of SysV go to the background by
+// themselves, and those of the new style stay with the service manager that starts them.
 //
 // A program is started a number of times (runs.go), each time in a fresh lab.
 // What the kernel then says of it is kept as facts. A check reads the facts and
@@ -49,13 +50,16 @@ type Check struct {
 }
 
 // Doc returns the path of the lesson in this repository.
-func (c Check) Doc() string { return "docs/" + Lessons[c.Lesson-1] + ".md" }
+func (c Check) Doc() string { return Doc(c.Lesson) }
+
+// Doc returns the path of a lesson in this repository.
+func Doc(lesson int) string { return "docs/" + Lessons[lesson-1] + ".md" }
 
 // Lessons are the names of the lessons that checks are taught in, in order.
 var Lessons = []string{"01-fork", "02-setsid", "03-close-fds", "04-chdir", "05-signals",
-	"06-config", "07-log", "08-pidfile", "09-ready", "10-refork", "11-privileges"}
+	"06-config", "07-log", "08-pidfile", "09-ready", "10-refork", "11-privileges", "12-systemd"}
 
-// All are the checks, in the order of the lessons.
+// All are the checks of the style of SysV, in the order of the lessons.
 var All = []Check{
 	{ID: "background", Title: "the command returns with status 0, and something lives on", Lesson: 1,
 		Source: "daemon(7), SysV daemons, steps 5 and 15", needs: needJob, judge: judgeBackground},
@@ -115,14 +119,8 @@ var All = []Check{
 		Source: "daemon(7), SysV daemons, step 4", needs: needJob, judge: judgeEnviron},
 }
 
-// Find returns the check of that name.
-func Find(id string) (Check, bool) {
-	i := slices.IndexFunc(All, func(c Check) bool { return c.ID == id })
-	if i < 0 {
-		return Check{}, false
-	}
-	return All[i], true
-}
+// Find returns the check of the style of SysV that has this name.
+func Find(id string) (Check, bool) { return SysV.Find(id) }
 
 // name shows a process to a reader.
 func name(p *proc.Process) string { return fmt.Sprintf("process %d (%s)", p.PID, p.Comm) }

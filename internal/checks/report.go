@@ -17,8 +17,10 @@ import (
 type Report struct {
 	// Command is the command as it was given.
 	Command []string `json:"command"`
-	// Daemon is the state of the daemon, read from /proc after its launcher had
-	// ended; null if there was none.
+	// Style is the name of the style.
+	Style string `json:"style"`
+	// Daemon is the state of the daemon, read from /proc when its launcher had ended,
+	// or, of the new style, when it was at rest; null if there was none.
 	Daemon *proc.Process `json:"daemon"`
 	// Checks are the results, in the order of the lessons.
 	Checks  []Result `json:"checks"`
@@ -39,7 +41,8 @@ type Result struct {
 
 // Options say what to judge.
 type Options struct {
-	Checks  []Check       // All, if empty
+	Style   Style         // SysV, if it has no name
+	Checks  []Check       // of that style; all, if empty
 	Timeout time.Duration // for the command's end, and the daemon's; 5 s if 0
 	// Starts is how often to start the program directly on a terminal; 20 if 0.
 	// What a race decides goes right now and then, but hardly 20 times in a row.
@@ -54,6 +57,7 @@ type Options struct {
 	PIDFile  string   // the PID file
 	Socket   string   // a socket that the daemon serves: a path, or a TCP host:port
 	User     string   // the name of the user that the daemon becomes
+	Activate string   // a daemon of the new style takes a passed socket: "unix" or "tcp"
 }
 
 // Run starts a program as often as the checks need, and judges it by them. Its
@@ -63,8 +67,11 @@ type Options struct {
 // behind (ErrNoDaemon), a lab that failed, or a context that ended. Nothing that
 // Run started is left when it returns.
 func Run(ctx context.Context, args []string, o Options) (*Report, error) {
+	if o.Style.Name == "" {
+		o.Style = SysV
+	}
 	if len(o.Checks) == 0 {
-		o.Checks = All
+		o.Checks = o.Style.Checks
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
@@ -91,7 +98,7 @@ func Run(ctx context.Context, args []string, o Options) (*Report, error) {
 	f := &facts{options: o}
 	var unsteady map[need]error
 	err = b.with(func(l *lab.Lab) error {
-		lost := b.runJob(l, f)
+		lost := o.Style.run(b, l, f)
 		if lost != nil && !errors.Is(lost, errUnsteady) || f.job.daemon == nil {
 			return lost
 		}
@@ -104,15 +111,16 @@ func Run(ctx context.Context, args []string, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	report := &Report{Command: args, Daemon: f.job.daemon}
+	report := &Report{Command: args, Style: o.Style.Name, Daemon: f.job.daemon}
 	if f.job.daemon == nil {
 		// There is only one thing to say of a program that leaves no daemon.
+		first := o.Style.Checks[0]
 		for _, c := range o.Checks {
-			verdict, evidence := Skip, "there is no daemon to judge: see background"
-			if c.ID == "background" {
-				verdict, evidence = judgeBackground(f)
+			verdict, evidence := Skip, "there is no daemon to judge: see "+first.ID
+			if c.ID == first.ID {
+				verdict, evidence = first.judge(f)
 			} else if len(o.Checks) == 1 {
-				_, evidence = judgeBackground(f)
+				_, evidence = first.judge(f)
 			}
 			report.add(c, verdict, evidence)
 		}
@@ -148,6 +156,7 @@ func (b *bench) runRest(l *lab.Lab, f *facts) (map[need]error, error) {
 	}{
 		{needPipe, b.runPipe}, {needSignals, b.runSignals}, {needDirect, b.runDirect},
 		{needFaults, b.runFaults}, {needSingle, b.runSingle}, {needReady, b.runReady}, {needTold, b.runTold},
+		{needActivate, b.runActivate},
 	} {
 		if b.needs&r.need == 0 {
 			continue

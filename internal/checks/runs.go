@@ -24,17 +24,18 @@ import (
 type need int
 
 const (
-	needJob     need = 1 << iota // as a shell's job
-	needHangup                   // then the terminal is closed
-	needReload                   // then SIGHUP
-	needEnd                      // then SIGTERM
-	needPipe                     // from a script, its output a pipe; ^C is typed; then SIGINT
-	needSignals                  // with signals blocked and ignored
-	needDirect                   // directly on the terminal, many times
-	needFaults                   // with arguments that the command has to refuse
-	needTold                     // with arguments with which the daemon cannot start
-	needSingle                   // twice at a time
-	needReady                    // and a client at once, many times
+	needJob      need = 1 << iota // as a shell's job; of the new style: as a service
+	needHangup                    // then the terminal is closed
+	needReload                    // then SIGHUP
+	needEnd                       // then SIGTERM
+	needPipe                      // from a script, its output a pipe; ^C is typed; then SIGINT
+	needSignals                   // with signals blocked and ignored
+	needDirect                    // directly on the terminal, many times
+	needFaults                    // with arguments that the command has to refuse
+	needTold                      // with arguments with which the daemon cannot start
+	needSingle                    // twice at a time
+	needReady                     // and a client at once, many times
+	needActivate                  // as a service that is passed a socket
 )
 
 // The surroundings that show what a daemon takes over from its caller. They are
@@ -85,6 +86,17 @@ type facts struct {
 	direct struct {
 		starts, survived int
 		ends             []string // how the others ended, each way once
+	}
+	service struct { // of the new style; the rest stands in job
+		detached        *proc.Process // what lives on, when the command itself has ended
+		strays          []int         // other processes that it left to whoever started it
+		said, reloading []lab.Notice  // at $NOTIFY_SOCKET: from the start, and after SIGHUP
+		reloaded        proc.Stat     // as it is after SIGHUP
+		stdout, stderr  string        // all that came out
+	}
+	activate struct {
+		why           string // there was no daemon, or ""
+		before, after client // who connected before and after the start
 	}
 	faults, told refusal
 	single       struct {
@@ -202,7 +214,7 @@ func (b *bench) start(l *lab.Lab, c lab.Command) (*lab.Session, launch, error) {
 	}
 	if len(ln.live) == 0 {
 		out, stderr, _ := s.Output()
-		return s, ln, fmt.Errorf("%w: the command ended with %v%s", ErrNoDaemon, ln.exit, said(out+stderr))
+		return s, ln, fmt.Errorf("%w: the command ended with %v%s", ErrNoDaemon, ln.exit, words(out+stderr))
 	}
 	ln.daemon, err = l.State(ln.live[0])
 	if errors.Is(err, proc.ErrGone) {
@@ -388,7 +400,7 @@ func (b *bench) runRefused(l *lab.Lab, args []string, r *refusal) error {
 	if err := l.Clear(); err != nil {
 		return err
 	}
-	return b.refused(l, lab.Command{Args: slices.Concat(b.args, args)}, r)
+	return b.refused(l, lab.Command{Args: slices.Concat(b.args, args), Way: b.Style.way}, r)
 }
 
 // refused starts a command that has to fail.
@@ -598,8 +610,8 @@ func (b *bench) again(l *lab.Lab, c lab.Command) (*lab.Session, launch, error) {
 	return s, ln, err
 }
 
-// said shows what a command printed, in one line.
-func said(output string) string {
+// words shows what a command printed, in one line.
+func words(output string) string {
 	if output = strings.Join(strings.Fields(output), " "); output == "" {
 		return ""
 	}

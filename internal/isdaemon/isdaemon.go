@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,18 +29,29 @@ terminal of its own, in an empty directory, with a TMPDIR of its own. Looks in
 and says which requirements of a daemon hold. Nothing that it started stays.
 File names among the ARGs have to be absolute.
 
+With -style new it starts COMMAND as a service manager would: it is to stay in the
+foreground, and has no terminal, few variables of its caller's, and a $NOTIFY_SOCKET.
+
+  -style NAME    sysv: goes to the background by itself; new: does not (sysv)
   -through N     only the checks of lessons 1 to N
   -only ID       only this check
   -list          list the checks, and judge nothing
   -json          print one JSON object instead of a table
-  -starts N      how often to start COMMAND where a race may decide: directly on a
-                 terminal, and for ready (20)
   -timeout TIME  how long COMMAND may take to return, and the daemon to end (5s)
 
-Some checks need to know more of COMMAND, and are left out if they are not told. A
-FILE that is relative counts from COMMAND's TMPDIR, and may be a pattern.
+Some checks need to know more of COMMAND, and are left out if they are not told.
 
-  -bad-args ARGS   arguments that COMMAND has to refuse (faults)
+  -bad-args ARGS   arguments that COMMAND has to refuse (faults, status)
+
+Only for -style new:
+
+  -activate KIND   it takes a socket that it is passed, unix or tcp (activate)
+
+Only for -style sysv; a FILE that is relative counts from COMMAND's TMPDIR, and may be
+a pattern:
+
+  -starts N        how often to start COMMAND where a race may decide: directly on a
+                   terminal, and for ready (20)
   -bad-start ARGS  arguments with which the daemon cannot start (told)
   -log FILE        its log; it is renamed for the check (reopen)
   -pidfile FILE    its PID file (single)
@@ -60,6 +72,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}
 	flags := flag.NewFlagSet("isdaemon", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
+	styleName := flags.String("style", checks.Styles[0].Name, "")
 	through := flags.Int("through", len(checks.Lessons), "")
 	only := flags.String("only", "", "")
 	list := flags.Bool("list", false, "")
@@ -73,6 +86,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&known.PIDFile, "pidfile", "", "")
 	flags.StringVar(&known.Socket, "socket", "", "")
 	flags.StringVar(&known.User, "user", "", "")
+	flags.StringVar(&known.Activate, "activate", "", "")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, usage)
@@ -81,7 +95,10 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return fail(fmt.Errorf("%v (isdaemon -h explains)", err))
 	}
-	chosen, err := choose(*through, *only)
+	if known.Style, err = chooseStyle(*styleName, flags); err != nil {
+		return fail(err)
+	}
+	chosen, err := choose(known.Style, *through, *only)
 	if err != nil {
 		return fail(err)
 	}
@@ -90,6 +107,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}
 	if *starts < 1 {
 		return fail(fmt.Errorf("-starts %d is not a number of starts", *starts))
+	}
+	if !slices.Contains([]string{"", "unix", "tcp"}, known.Activate) {
+		return fail(fmt.Errorf("-activate %s is not a kind of socket: they are unix and tcp", known.Activate))
 	}
 	if *list {
 		if flags.NArg() > 0 {
@@ -129,12 +149,36 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// choose returns the checks that the flags ask for.
-func choose(through int, only string) ([]checks.Check, error) {
+// ofOneStyle are the flags that are for one style alone.
+var ofOneStyle = map[string]string{"starts": "sysv", "bad-start": "sysv", "log": "sysv", "pidfile": "sysv",
+	"socket": "sysv", "user": "sysv", "activate": "new"}
+
+// chooseStyle returns the style of that name. A flag of the other style is an error.
+func chooseStyle(name string, flags *flag.FlagSet) (style checks.Style, err error) {
+	var names []string
+	for _, s := range checks.Styles {
+		if s.Name == name {
+			style = s
+		}
+		names = append(names, s.Name)
+	}
+	if style.Name == "" {
+		return style, fmt.Errorf("-style %s is not a style: they are %s", name, strings.Join(names, " and "))
+	}
+	flags.Visit(func(f *flag.Flag) {
+		if of := ofOneStyle[f.Name]; of != "" && of != name {
+			err = fmt.Errorf("-%s is for -style %s, and this is %s", f.Name, of, name)
+		}
+	})
+	return style, err
+}
+
+// choose returns the checks of a style that the flags ask for.
+func choose(style checks.Style, through int, only string) ([]checks.Check, error) {
 	if only != "" {
-		c, ok := checks.Find(only)
+		c, ok := style.Find(only)
 		if !ok {
-			return nil, fmt.Errorf("no check is called %q (isdaemon -list lists them)", only)
+			return nil, fmt.Errorf("no check of -style %s is called %q (-list lists them)", style.Name, only)
 		}
 		return []checks.Check{c}, nil
 	}
@@ -142,7 +186,7 @@ func choose(through int, only string) ([]checks.Check, error) {
 		return nil, fmt.Errorf("-through %d is not a lesson: they are 1 to %d", through, len(checks.Lessons))
 	}
 	var chosen []checks.Check
-	for _, c := range checks.All {
+	for _, c := range style.Checks {
 		if c.Lesson <= through {
 			chosen = append(chosen, c)
 		}

@@ -47,9 +47,8 @@ func printTable(w io.Writer, r *checks.Report, colour bool) error {
 		fmt.Fprintf(&b, "%s %-*s  ", mark, column, c.ID)
 		wrap(&b, c.Evidence, indent)
 		if c.Verdict == checks.Fail {
-			check, _ := checks.Find(c.ID)
 			b.WriteString(indent)
-			wrap(&b, fmt.Sprintf("→ lesson %d, %s; %s", c.Lesson, check.Doc(), c.Source), indent+"  ")
+			wrap(&b, fmt.Sprintf("→ lesson %d, %s; %s", c.Lesson, checks.Doc(c.Lesson), c.Source), indent+"  ")
 		}
 	}
 	fmt.Fprintf(&b, "\n%d passed, %d failed, %d not judged\n", r.Passed, r.Failed, r.Skipped)

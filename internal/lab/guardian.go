@@ -59,6 +59,7 @@ type Guardian struct {
 	mu       sync.Mutex
 	closed   bool
 	sessions []*session
+	passed   *os.File // the socket of Listen, or nil
 	mounts   []string
 }
 
@@ -92,6 +93,8 @@ func guardianMain() int {
 			"Live": handle(g.Live), "Adopted": handle(g.Adopted), "Ended": handle(g.Ended), "Rest": handle(g.Rest),
 			"Stat": handle(g.Stat), "State": handle(g.State), "Signal": handle(g.Signal),
 			"WaitExit": handle(g.WaitExit), "Clear": handle(g.Clear),
+			"Listen": handle(g.Listen), "Queued": handle(g.Queued),
+			"Notices": handle(g.Notices), "WaitNotice": handle(g.WaitNotice),
 			"Mount": handle(g.Mount), "Unmount": handle(g.Unmount),
 		})
 	}()
@@ -176,14 +179,14 @@ func (g *Guardian) Hello(_ Nothing, reply *Hello) error {
 	return nil
 }
 
-// Start starts a command on a terminal of its own.
+// Start starts a command on a terminal of its own, or as a service on none.
 func (g *Guardian) Start(c Command, reply *SessionInfo) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed { // The call was under way when the Lab ended.
 		return errors.New("start a command: the lab is closed")
 	}
-	s, err := newSession(g.hello.Place, len(g.sessions), c)
+	s, err := newSession(g.hello.Place, len(g.sessions), c, g.passed)
 	if s != nil {
 		g.sessions = append(g.sessions, s) // Even a failed one has things to clean up.
 	}
@@ -548,6 +551,11 @@ func (g *Guardian) Clear(_ Nothing, _ *Nothing) error {
 		}
 	}
 	err := g.endAll()
+	if g.passed != nil {
+		g.passed.Close()
+		g.passed = nil
+		os.Remove(g.passedPath()) // There is none, if it is a port.
+	}
 	for i, s := range g.sessions {
 		if s != nil {
 			err = errors.Join(err, removeAll(filepath.Dir(s.info.Start)))

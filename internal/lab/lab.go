@@ -45,6 +45,7 @@ import (
 const (
 	guardianName = "lab-guardian"
 	shellName    = "lab-shell"
+	stageName    = "lab-stage"
 )
 
 // Helper is the path of a program that is nothing but a call of Main: guardian and
@@ -52,14 +53,16 @@ const (
 var Helper string
 
 // Main returns at once, except in a process that this package started from the
-// running program's own file: there it is the guardian, or the shell, and does
-// not return.
+// running program's own file: there it is the guardian, the shell, or the stage that
+// becomes a service, and does not return.
 func Main() {
 	switch os.Args[0] {
 	case guardianName:
 		os.Exit(guardianMain())
 	case shellName:
 		os.Exit(shellMain())
+	case stageName:
+		os.Exit(stageMain())
 	}
 }
 
@@ -181,6 +184,10 @@ const (
 	// Direct is how ssh -t host command does it: the command itself leads the
 	// terminal's session. When it ends, the kernel hangs the terminal up.
 	Direct Way = "direct"
+	// Service is how a service manager does it: there is no terminal. The command
+	// leads a session of its own, as the guardian's child, with /dev/null as standard
+	// input, pipes as output and error, few variables, and a $NOTIFY_SOCKET.
+	Service Way = "service"
 )
 
 // A Command is what to start, and the surroundings it is to find.
@@ -190,13 +197,15 @@ type Command struct {
 	Pipe  bool              // standard output and error are pipes, not the terminal
 	Dir   string            // the working directory; an empty directory if not given
 	Env   map[string]string // added to our environment; "TMPDIR" is always the Lab's
-	Umask int               // the umask, 022 if 0; not for Direct
-	Hold  map[int]string    // descriptors ≥ 3 left open for it, without close-on-exec, by path
-	// Signals that the command finds ignored, or blocked; not for Direct.
+	Umask int               // the umask, 022 if 0; for Job and Script
+	Hold  map[int]string    // descriptors ≥ 3 left open for it, without close-on-exec, by path; not for Service
+	// Signals that the command finds ignored, or blocked; for Job and Script.
 	Ignore, Block []syscall.Signal
+	// Activate has the socket of Listen passed to a Service (sd_listen_fds(3)).
+	Activate bool
 }
 
-// A Session is one command on a terminal of its own.
+// A Session is one command on a terminal of its own, or a Service without one.
 type Session struct {
 	lab *Lab
 	// Info is what is known of it from the start.
@@ -206,7 +215,7 @@ type Session struct {
 // SessionInfo tells the names of a session's things.
 type SessionInfo struct {
 	ID       int    // names the session to the guardian
-	Leader   int    // pid of the terminal's session leader: the shell, or the command itself
+	Leader   int    // pid of the session's leader: the shell, or the command itself
 	Launcher int    // pid of the command
 	TTY      string // the terminal, as in proc.Process.TTY
 	Start    string // the empty directory in which it was started
@@ -217,7 +226,7 @@ type SessionInfo struct {
 // File identifies an open file: no two have the same numbers.
 type File struct{ Dev, Ino uint64 }
 
-// Start starts c on a fresh terminal.
+// Start starts c on a fresh terminal, or as a Service on none.
 func (l *Lab) Start(c Command) (*Session, error) {
 	if c.Way == "" {
 		c.Way = Job

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bytes"
+	"errors"
 	"regexp"
 	"strings"
 	"time"
@@ -60,6 +61,9 @@ func (g *Guardian) WaitScreen(r Reading, reply *string) error {
 	pattern, err := regexp.Compile(r.Text)
 	if err != nil {
 		return err
+	}
+	if s.screen == nil {
+		return errors.New("read the terminal: the command has none")
 	}
 	found := s.screen.wait(r.Timeout, func(b []byte) bool {
 		*reply = strings.ReplaceAll(string(b), "\r\n", "\n")

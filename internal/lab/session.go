@@ -23,13 +23,14 @@ import (
 // A session is the guardian's side of a Session.
 type session struct {
 	info     SessionInfo
-	master   *os.File
+	master   *os.File // nil for Service, as are the next two
 	terminal *os.File // ours stays open, so that the master is not at its end
 	screen   *collector
 	pipes    []*collector // standard output and error, with Command.Pipe
-	shell    *shell       // nil for Direct
+	shell    *shell       // nil for Direct and Service
+	mail     *mailbox     // what a Service says; nil for the others
 
-	launcherEnded chan struct{} // closed when the next two are set; not for Direct
+	launcherEnded chan struct{} // closed when the next two are set; with a shell
 	launcherExit  Exit
 	launcherErr   error
 }
@@ -43,8 +44,9 @@ type shell struct {
 	conn *os.File
 }
 
-// newSession starts c. It returns what there is to clean up also with an error.
-func newSession(place string, id int, c Command) (*session, error) {
+// newSession starts c, and passes it a socket, if there is one to pass. It returns what
+// there is to clean up also with an error.
+func newSession(place string, id int, c Command, passed *os.File) (*session, error) {
 	dir := filepath.Join(place, strconv.Itoa(id))
 	s := &session{launcherEnded: make(chan struct{}), info: SessionInfo{
 		ID: id, Start: filepath.Join(dir, "start"), TmpDir: filepath.Join(dir, "tmp"),
@@ -61,14 +63,16 @@ func newSession(place string, id int, c Command) (*session, error) {
 		c.Dir = s.info.Start
 	}
 	var err error
-	if s.master, s.terminal, s.info.TTY, err = openTerminal(); err != nil {
-		return s, err
-	}
-	if s.screen, err = collect(s.master); err != nil {
-		return s, err
+	if c.Way != Service {
+		if s.master, s.terminal, s.info.TTY, err = openTerminal(); err != nil {
+			return s, err
+		}
+		if s.screen, err = collect(s.master); err != nil {
+			return s, err
+		}
 	}
 	out := []*os.File{s.terminal, s.terminal}
-	if c.Pipe {
+	if c.Pipe || c.Way == Service {
 		for i := range out {
 			if out[i], err = s.newPipe(); err != nil {
 				return s, err
@@ -76,8 +80,10 @@ func newSession(place string, id int, c Command) (*session, error) {
 			defer out[i].Close()
 		}
 	}
-	env := commandEnv(c.Env, map[string]string{"PWD": c.Dir, "TMPDIR": s.info.TmpDir})
+	env := commandEnv(os.Environ(), c.Env, map[string]string{"PWD": c.Dir, "TMPDIR": s.info.TmpDir})
 	switch c.Way {
+	case Service:
+		err = s.startService(c, filepath.Join(dir, "notify"), out, passed)
 	case Direct:
 		err = s.startDirect(c, env, out)
 	case Job, Script:
@@ -91,12 +97,12 @@ func newSession(place string, id int, c Command) (*session, error) {
 	return s, nil
 }
 
-// commandEnv returns our environment with some variables in place of its own.
-func commandEnv(with, always map[string]string) []string {
+// commandEnv returns an environment with some variables in place of its own.
+func commandEnv(env []string, with, always map[string]string) []string {
 	set := map[string]string{}
 	maps.Copy(set, with)
 	maps.Copy(set, always)
-	env := slices.DeleteFunc(os.Environ(), func(entry string) bool {
+	env = slices.DeleteFunc(env, func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
 		_, replaced := set[name]
 		return replaced // Of two entries of one name some programs take the first.
@@ -164,7 +170,7 @@ func (s *session) startDirect(c Command, env []string, out []*os.File) error {
 		return err
 	}
 	// Not through os/exec: its Wait would reap the command.
-	p, err := startBlocked(nil, c.Args, &os.ProcAttr{Dir: c.Dir, Env: env, Files: list,
+	p, err := startBlocked(nil, c.Args[0], c.Args, &os.ProcAttr{Dir: c.Dir, Env: env, Files: list,
 		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}})
 	if err != nil {
 		return err
@@ -242,6 +248,9 @@ func (s *session) pipesEnded() (bool, error) {
 // background, and a ^C makes it send SIGINT first and then echo "^C". So the echo
 // shows that the signal has been sent.
 func (s *session) typeText(text string) error {
+	if s.master == nil {
+		return errors.New("type on the terminal: the command has none")
+	}
 	// One at a time: a ^C throws away what waits to be shown, also an echo.
 	for _, part := range strings.SplitAfter(text, "\x03") {
 		echoed := s.screen.count("^C")
@@ -259,6 +268,9 @@ func (s *session) typeText(text string) error {
 }
 
 func (s *session) hangup() error {
+	if s.master == nil {
+		return errors.New("hang up the terminal: the command has none")
+	}
 	// The kernel sends SIGHUP to the session's leader when the last descriptor of
 	// the master is closed. When the leader has ended of it, the foreground process
 	// group gets one too (credentials(7)); so the shell's end is waited for.
@@ -294,5 +306,8 @@ func (s *session) close() {
 	}
 	if s.shell != nil {
 		s.shell.conn.Close()
+	}
+	if s.mail != nil {
+		s.mail.close()
 	}
 }

@@ -87,11 +87,11 @@ func startCommand(c Command) (*os.Process, error) {
 	if c.Way == Job {
 		attr.Setpgid, attr.Foreground, attr.Ctty = true, true, 0
 	}
-	return startBlocked(c.Block, c.Args, &os.ProcAttr{Dir: c.Dir, Files: list, Sys: attr})
+	return startBlocked(c.Block, c.Args[0], c.Args, &os.ProcAttr{Dir: c.Dir, Files: list, Sys: attr})
 }
 
 // startBlocked starts a program with these signals blocked, and no others.
-func startBlocked(list []syscall.Signal, args []string, attr *os.ProcAttr) (*os.Process, error) {
+func startBlocked(list []syscall.Signal, path string, args []string, attr *os.ProcAttr) (*os.Process, error) {
 	runtime.LockOSThread() // A child gets the mask of the thread that starts it.
 	defer runtime.UnlockOSThread()
 	mask := signalSet(list)
@@ -100,7 +100,7 @@ func startBlocked(list []syscall.Signal, args []string, attr *os.ProcAttr) (*os.
 		return nil, fmt.Errorf("block signals: %w", err)
 	}
 	defer unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
-	return os.StartProcess(args[0], args, attr)
+	return os.StartProcess(path, args, attr)
 }
 
 // takeTerminal makes the shell's process group the foreground one again.
