@@ -39,7 +39,7 @@ func Draw(title string, before, after Scene) ([]byte, error) {
 	for i, p := range panels {
 		p.sheet = s
 		p.top = 14 + (lines-1)*row
-		if after.process(Subreaper) != nil && before.process(Subreaper) == nil {
+		if after.process(Subreaper) != nil && before.process(Subreaper) == nil || after.process(Manager) != nil {
 			p.top += tagHigh // For the tag; both panels go on at one height.
 		}
 		bottom = max(bottom, p.draw(margin+i*(wide+between), wide))
@@ -119,9 +119,11 @@ func (p *panel) draw(x, w int) (bottom int) {
 	y += row
 	for i, part := range p.scene.Command {
 		at := point{x, y + i*row}
-		if i == 0 {
+		switch {
+		case p.scene.Terminal == "": // Nobody has typed it.
+		case i == 0:
 			part = "$ " + part
-		} else {
+		default:
 			at.x += width("$ ", smallSize, true, false)
 		}
 		p.text(p.frame, text{at: at, size: smallSize, mono: true, class: "quiet", s: part})
@@ -130,11 +132,23 @@ func (p *panel) draw(x, w int) (bottom int) {
 	// The terminal, and beside it whoever gets the orphans.
 	y += p.top
 	const high = 60
-	screen := p.sheet.frame(p.frame, "screen", 4, true, rect{x, y, 122, high})
-	for i, s := range []string{Terminal, p.scene.Terminal} {
-		p.text(screen, text{at: point{x + 11, y + 25 + i*row}, size: bigSize - 2*i, mono: i == 1, class: "on-screen", s: s})
+	screen := outside // if there is none
+	if p.scene.Terminal != "" {
+		screen = p.sheet.frame(p.frame, "screen", 4, true, rect{x, y, 122, high})
+		for i, s := range []string{Terminal, p.scene.Terminal} {
+			p.text(screen, text{at: point{x + 11, y + 25 + i*row}, size: bigSize - 2*i, mono: i == 1, class: "on-screen", s: s})
+		}
 	}
-	if q := p.scene.process(Subreaper); q != nil {
+	if q := p.scene.process(Subreaper); q == nil {
+		if q = p.scene.process(Manager); q != nil {
+			r := rect{x, y, w, 40}
+			p.boxes[q.Role] = p.sheet.frame(p.frame, mark("process", p.lacked(q.Role)), 10, true, r)
+			p.text(p.boxes[q.Role], text{at: point{r.middle(), y + 27}, anchor: "middle", size: bigSize, class: "ink", s: q.Role})
+			if p.lacked(q.Role) {
+				p.tag(p.frame, r.right()-tagWide-pad, y-tagHigh)
+			}
+		}
+	} else {
 		const wide = 124
 		r := rect{x + w - wide, y, wide, high}
 		p.boxes[q.Role] = p.sheet.frame(p.frame, mark("process", p.lacked(q.Role)), 10, true, r)
@@ -614,7 +628,7 @@ func (p *panel) parents(side int) {
 		l := line{class: mark("parent", isNew), head: "hollow", from: child, to: up}
 		y := from.y + 5 + row/2
 		switch {
-		case q.Parent == Subreaper:
+		case q.Parent == Subreaper || q.Parent == Manager:
 			l.points = []point{{from.right(), y}, {side, y}, {side, to.bottom()}}
 		case from.y > to.bottom(): // One below the other.
 			x := min(from.right(), to.right()) - 3*pad

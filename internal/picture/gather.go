@@ -30,6 +30,8 @@ const heldFD = 9
 type Run struct {
 	Step       string            // its name
 	Foreground bool              // without the launcher
+	Service    bool              // by a service manager, with a socket passed to it
+	Kin        bool              // nothing but who is whose parent: no umask, and no descriptors
 	Args       []string          // its arguments
 	Env        map[string]string // what its caller's environment has besides
 	Files      map[string]string // what is in its caller's directory; a name with a / at its end is a directory
@@ -92,7 +94,7 @@ func Gather(r Run, program string) (s Scene, err error) {
 	}()
 	s.Brief = r.Brief
 	s.Command = r.command()
-	k := &looker{lab: l, here: filepath.Join(l.Place(), "here"), held: filepath.Join(l.Place(), "held-open-by-the-caller")}
+	k := &looker{lab: l, kin: r.Kin, here: filepath.Join(l.Place(), "here"), held: filepath.Join(l.Place(), "held-open-by-the-caller")}
 	k.command = lab.Command{Way: lab.Job, Args: append([]string{program}, r.Args...), Dir: k.here, Env: r.Env,
 		Hold: map[int]string{heldFD: k.held}}
 	if !slices.Contains(r.Args, "-config") {
@@ -109,12 +111,23 @@ func Gather(r Run, program string) (s Scene, err error) {
 		return s, err
 	}
 	defer k.opened.Close()
+	if r.Service {
+		k.command.Way, k.command.Dir, k.command.Hold, k.command.Activate = lab.Service, "/", nil, true
+		if k.passed, err = l.Listen("unix"); err != nil {
+			return s, err
+		}
+	}
 	session, err := l.Start(k.command)
 	if err != nil {
 		return s, err
 	}
 	k.info = session.Info
-	if !r.Foreground {
+	switch {
+	case r.Service:
+		if _, err := session.WaitNotice(0, "READY=1", deadline); err != nil {
+			return s, err
+		}
+	case !r.Foreground:
 		exit, err := session.Wait(deadline)
 		if err != nil {
 			return s, err
@@ -191,6 +204,8 @@ type looker struct {
 	held     string // what the caller has left open
 	pid      int    // the daemon's
 	leader   int    // the pid of a process that led the daemon's session, and has ended; or 0
+	kin      bool   // as Run.Kin
+	passed   string // the address of the socket that a service is passed, or ""
 	answered int    // the pid of who answered on the socket when the launcher had ended; or 0
 	opened   *watcher
 }
@@ -205,6 +220,9 @@ func (k *looker) role(pid int) string {
 	case k.info.Launcher:
 		return Launcher
 	case k.lab.Guardian():
+		if k.command.Way == lab.Service {
+			return Manager
+		}
 		return Subreaper
 	case k.leader:
 		return Leader
@@ -214,7 +232,7 @@ func (k *looker) role(pid int) string {
 
 // group returns the name of a process group.
 func (k *looker) group(pgid int) string {
-	if pgid == k.info.Launcher {
+	if pgid == k.info.Launcher && k.command.Way != lab.Service {
 		return Job
 	}
 	return k.role(pgid)
@@ -237,7 +255,7 @@ func (k *looker) at(s *Scene) error {
 	}
 	place := func(st proc.Stat) Process {
 		return Process{Role: k.role(st.PID), Parent: k.role(st.PPID), Session: k.role(st.SID),
-			Group: k.group(st.PGID), Terminal: st.TTY == k.info.TTY}
+			Group: k.group(st.PGID), Terminal: st.TTY != "" && st.TTY == k.info.TTY}
 	}
 	daemon := place(d.Stat)
 	if daemon.Parent == "" || daemon.Session == "" || daemon.Group == "" {
@@ -247,8 +265,11 @@ func (k *looker) at(s *Scene) error {
 	if d.TTY != "" && !daemon.Terminal {
 		return fmt.Errorf("the daemon's terminal is %s, and %s is the one it was started on", d.TTY, k.info.TTY)
 	}
-	if daemon.Parent == Subreaper {
-		s.Processes = append(s.Processes, Process{Role: Subreaper})
+	if daemon.Parent == Subreaper || daemon.Parent == Manager {
+		s.Processes = append(s.Processes, Process{Role: daemon.Parent})
+	}
+	if k.command.Way == lab.Service {
+		return k.daemon(s, d, daemon)
 	}
 	sh := place(shell)
 	// Not in the picture: it is the lab that started this shell.
@@ -266,7 +287,14 @@ func (k *looker) at(s *Scene) error {
 		s.Processes = append(s.Processes, Process{Role: Leader, Ended: true,
 			Parent: Launcher, Session: Leader, Group: Leader, Terminal: d.TTY != ""})
 	}
-	daemon.Umask = d.Umask.String()
+	return k.daemon(s, d, daemon)
+}
+
+// daemon adds the daemon itself, with what it has open.
+func (k *looker) daemon(s *Scene, d *proc.Process, daemon Process) error {
+	if !k.kin {
+		daemon.Umask = d.Umask.String()
+	}
 	switch d.Cwd {
 	case k.here:
 		daemon.Cwd = "caller's dir"
@@ -276,7 +304,10 @@ func (k *looker) at(s *Scene) error {
 		return fmt.Errorf("the daemon's working directory is %s, which has no place in the picture", d.Cwd)
 	}
 	for _, fd := range d.FDs {
-		if fd.Kind == "anon" {
+		if k.passed != "" && fd.Kind == "socket" && boundTo(fd.Ino) == k.passed {
+			daemon.Facts = append(daemon.Facts, "gets a socket")
+		}
+		if fd.Kind == "anon" || k.kin {
 			continue // The Go runtime's own: it waits for events by it.
 		}
 		target, own := k.target(fd)
@@ -296,6 +327,9 @@ func (k *looker) at(s *Scene) error {
 	s.Processes = append(s.Processes, daemon)
 
 	s.Dirs = map[string]*Dir{}
+	if k.kin {
+		return nil
+	}
 	if own, err := k.own(); err != nil {
 		return err
 	} else if own != nil {

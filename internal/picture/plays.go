@@ -58,6 +58,10 @@ var plays = map[string]Lesson{
 		Before: Run{Brief: true, Env: map[string]string{"API_TOKEN": "secret"}, look: []look{(*looker).rights}},
 		After:  Run{Brief: true, Env: map[string]string{"API_TOKEN": "secret"}, look: []look{(*looker).rights}},
 	},
+	"12-systemd": {
+		Before: Run{Brief: true, Kin: true},
+		After:  Run{Brief: true, Kin: true, Service: true},
+	},
 }
 
 // terminate sends SIGTERM to the daemon, and says what that led to.

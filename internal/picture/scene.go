@@ -24,6 +24,7 @@ const (
 	Leader    = "leader" // of the daemon's session, if that is another process
 	Daemon    = "daemon"
 	Subreaper = "init or subreaper" // who gets the orphans
+	Manager   = "service manager"   // init, or whoever starts services in its place
 	Job       = "job"               // the process group that the shell made for its command
 )
 
