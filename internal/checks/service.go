@@ -28,10 +28,10 @@ func (s service) hangUp() {
 }
 
 // startService starts the program as a service manager would, waits until it is at rest,
-// and, if it has not said READY=1 then, a while for that. The error is ErrNoDaemon, with
-// what the command said, if nothing is left. Also with an error the client is to be
-// hung up.
-func (b *bench) startService(l *lab.Lab) (s service, err error) {
+// and, if it has not said READY=1 then and may say it, a while for that. The error is
+// ErrNoDaemon, with what the command said, if nothing is left. Also with an error the
+// client is to be hung up.
+func (b *bench) startService(l *lab.Lab, mayNotify bool) (s service, err error) {
 	s.guardian, s.restTime = l.Guardian(), b.restTime()
 	if b.Activate != "" {
 		if s.address, err = l.Listen(b.Activate); err != nil {
@@ -48,7 +48,7 @@ func (b *bench) startService(l *lab.Lab) (s service, err error) {
 	if s.live, s.restless, err = b.rest(l); err != nil || s.restless > 0 {
 		return s, err
 	}
-	if s.said, err = s.Notices(); err == nil && len(s.live) > 0 && !slices.ContainsFunc(s.said, isReady) {
+	if s.said, err = s.Notices(); err == nil && mayNotify && len(s.live) > 0 && !slices.ContainsFunc(s.said, isReady) {
 		if s.said, err = b.hear(s, 0); err == nil {
 			s.live, _, err = b.rest(l)
 		}
@@ -94,7 +94,7 @@ func (b *bench) hear(s service, behind int) ([]lab.Notice, error) {
 // SIGTERM.
 func (b *bench) runService(l *lab.Lab, f *facts) error {
 	r, v := &f.job, &f.service
-	s, err := b.startService(l)
+	s, err := b.startService(l, true)
 	defer func() { s.hangUp() }()
 	r.launch, v.said = s.launch, s.said
 	if err == nil && s.daemon == nil && len(s.live) > 0 {
@@ -131,7 +131,7 @@ func (b *bench) runService(l *lab.Lab, f *facts) error {
 			return err
 		}
 		r.lost = needEnd
-		if s, err = b.startService(l); err == nil && s.daemon == nil {
+		if s, err = b.startService(l, len(v.said) > 0); err == nil && s.daemon == nil {
 			err = fmt.Errorf("the command ended with %v", s.exit)
 		}
 		if err != nil {
