@@ -139,67 +139,104 @@ func diff(t *testing.T, how, a, b string) []string {
 
 var marks = map[checks.Verdict]string{checks.Pass: "✓", checks.Fail: "✗", checks.Skip: "–"}
 
-// TestScoreboard judges every step by every check. Each step turns some check from
-// ✗ to ✓, and loses none; the whole is held as a file, which the README shows.
+// TestScoreboard judges every step by every check. Each step with a launcher turns some
+// check of the style of SysV from ✗ to ✓, and loses none. In the foreground they are
+// judged by the checks of the new style, and so is the step without a launcher. The whole
+// is held as a file, which the README shows.
 func TestScoreboard(t *testing.T) {
 	t.Parallel()
-	board := make([]*checks.Report, len(steps()))
-	errs := make([]error, len(steps()))
 	var wg sync.WaitGroup
-	for i, step := range steps() {
+	last := len(steps())
+	sysv := judgeSteps(t, &wg, last-1, func(step int) ([]string, checks.Options) {
+		args, o := knownOf(t, step)
+		o.Style, o.Starts = checks.SysV, 1
+		if *storm {
+			o.Starts = 20
+		}
+		return append([]string{program(steps()[step-1])}, args...), o
+	})
+	newStyle := judgeSteps(t, &wg, last, func(step int) ([]string, checks.Options) { return newStyleOf(t, step) })
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	for i, report := range sysv {
+		if !slices.ContainsFunc(report.Checks, func(c checks.Result) bool { return c.Verdict == checks.Pass && c.Lesson == i+1 }) {
+			t.Errorf("step %d turns no check", i+1)
+		}
+	}
+	holdLessons(t, sysv)
+	holdLessons(t, newStyle)
+	golden(t, "testdata/scoreboard.txt", scoreboard("check", sysv)+"\n"+scoreboard("-style new", newStyle))
+}
+
+// judgeSteps judges the first n steps: known says by what. The reports are there when
+// all is done that wg waits for.
+func judgeSteps(t *testing.T, wg *sync.WaitGroup, n int, known func(step int) ([]string, checks.Options)) []*checks.Report {
+	board := make([]*checks.Report, n)
+	for i := range board {
+		args, o := known(i + 1)
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			args, o := knownOf(t, i+1)
-			o.Starts = 1
-			if *storm {
-				o.Starts = 20
+			var err error
+			if board[i], err = checks.Run(context.Background(), args, o); err != nil {
+				t.Errorf("judge %s -style %s: %v", steps()[i], o.Style.Name, err)
 			}
-			board[i], errs[i] = checks.Run(context.Background(), append([]string{program(step)}, args...), o)
 		}()
 	}
-	wg.Wait()
+	return board
+}
+
+// scoreboard shows the verdicts as a table: a line for each check, a column for each step.
+func scoreboard(head string, board []*checks.Report) string {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%-10s", "check")
-	for i, step := range steps() {
-		if errs[i] != nil {
-			t.Fatalf("judge %s: %v", step, errs[i])
-		}
-		fmt.Fprintf(&b, "  %s", step[:2])
+	fmt.Fprintf(&b, "%-10s", head)
+	for i := range board {
+		fmt.Fprintf(&b, "  %02d", i+1)
 	}
 	b.WriteString("\n")
-	for c, check := range checks.All {
+	for c, check := range board[0].Checks {
 		fmt.Fprintf(&b, "%-10s", check.ID)
-		for i := range steps() {
-			fmt.Fprintf(&b, "  %s ", marks[board[i].Checks[c].Verdict])
+		for _, report := range board {
+			fmt.Fprintf(&b, "  %s ", marks[report.Checks[c].Verdict])
 		}
 		b.Truncate(len(bytes.TrimRight(b.Bytes(), " ")))
 		b.WriteString("\n")
 	}
-	for i := range steps() {
-		turned := 0
-		for c, check := range checks.All {
-			now := board[i].Checks[c]
-			was := checks.Fail
-			if i > 0 {
-				was = board[i-1].Checks[c].Verdict
+	return b.String()
+}
+
+// holdLessons holds that a check holds from its lesson on, and not before.
+func holdLessons(t *testing.T, board []*checks.Report) {
+	t.Helper()
+	for i, report := range board {
+		for _, c := range report.Checks {
+			want := i+1 >= c.Lesson
+			if report.Style == "new" && c.ID == "terminal" {
+				want = true // Whoever opens no file that could be a terminal needs no O_NOCTTY.
 			}
-			if was != checks.Pass && now.Verdict == checks.Pass {
-				turned++
+			if (c.Verdict == checks.Pass) != want {
+				t.Errorf("-style %s, step %d: %s is %s (%s), and lesson %d teaches it", report.Style, i+1, c.ID, c.Verdict, c.Evidence, c.Lesson)
 			}
-			if was == checks.Pass && now.Verdict != checks.Pass {
-				t.Errorf("step %d loses %s: %s", i+1, check.ID, now.Evidence)
-			}
-			// A check holds from its lesson on, and not before.
-			if want := i+1 >= check.Lesson; (now.Verdict == checks.Pass) != want {
-				t.Errorf("step %d: %s is %s (%s), and lesson %d teaches it", i+1, check.ID, now.Verdict, now.Evidence, check.Lesson)
-			}
-		}
-		if turned == 0 {
-			t.Errorf("step %d turns no check", i+1)
 		}
 	}
-	golden(t, "testdata/scoreboard.txt", b.String())
+}
+
+// newStyleOf returns the command line of a step in the foreground, and what isdaemon is
+// told of it.
+func newStyleOf(t *testing.T, step int) (args []string, o checks.Options) {
+	args, known := knownOf(t, step)
+	o.Style, o.BadArgs = checks.New, known.BadArgs
+	if step >= 12 { // It has no -foreground, since it knows nothing else.
+		o.Activate = "unix"
+		args = nil
+	} else {
+		args = append(args, "-foreground")
+	}
+	// What the first steps print comes at each tick.
+	args = append(args, "-every", "50ms")
+	return append([]string{program(steps()[step-1])}, args...), o
 }
 
 // knownOf returns the arguments of a step's program, and what isdaemon is told of it:

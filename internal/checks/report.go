@@ -57,7 +57,7 @@ type Options struct {
 	PIDFile  string   // the PID file
 	Socket   string   // a socket that the daemon serves: a path, or a TCP host:port
 	User     string   // the name of the user that the daemon becomes
-	Activate string   // a daemon of the new style takes a passed socket: "unix" or "tcp"
+	Activate string   // "unix" or "tcp": the daemon, of the new style, is passed such a socket
 }
 
 // Run starts a program as often as the checks need, and judges it by them. Its
@@ -156,7 +156,6 @@ func (b *bench) runRest(l *lab.Lab, f *facts) (map[need]error, error) {
 	}{
 		{needPipe, b.runPipe}, {needSignals, b.runSignals}, {needDirect, b.runDirect},
 		{needFaults, b.runFaults}, {needSingle, b.runSingle}, {needReady, b.runReady}, {needTold, b.runTold},
-		{needActivate, b.runActivate},
 	} {
 		if b.needs&r.need == 0 {
 			continue

@@ -92,11 +92,8 @@ type facts struct {
 		strays          []int         // other processes that it left to whoever started it
 		said, reloading []lab.Notice  // at $NOTIFY_SOCKET: from the start, and after SIGHUP
 		reloaded        proc.Stat     // as it is after SIGHUP
+		before, after   client        // of the passed socket: who connected before the start, and after it
 		stdout, stderr  string        // all that came out
-	}
-	activate struct {
-		why           string // there was no daemon, or ""
-		before, after client // who connected before and after the start
 	}
 	faults, told refusal
 	single       struct {
@@ -265,7 +262,8 @@ func (b *bench) endBy(l *lab.Lab, d *proc.Process, sig syscall.Signal) (end, err
 	if slices.Contains(d.Ignored, name) {
 		return end{ignored: "ignores"}, nil
 	}
-	if slices.Contains(d.Blocked, name) {
+	// One that is blocked may still be read from a descriptor (signalfd(2)).
+	if slices.Contains(d.Blocked, name) && !slices.ContainsFunc(d.FDs, isSignalFD) {
 		return end{ignored: "blocks"}, nil
 	}
 	if err := l.Signal(d.PID, sig); err != nil {
@@ -277,6 +275,8 @@ func (b *bench) endBy(l *lab.Lab, d *proc.Process, sig syscall.Signal) (end, err
 	}
 	return end{exit: e}, err
 }
+
+func isSignalFD(fd proc.FD) bool { return fd.Target == "anon_inode:[signalfd]" }
 
 // runJob starts the program as a shell's job, closes the terminal, and ends the
 // daemon with SIGTERM.

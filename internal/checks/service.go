@@ -12,51 +12,77 @@ import (
 	"daemonsteps/internal/lab"
 )
 
+// A service is one start of the program, as a service manager would start it.
+type service struct {
+	*lab.Session
+	launch
+	said    []lab.Notice
+	address string   // of the socket that it was passed, or ""
+	client  net.Conn // who has waited there from before the start, or nil
+}
+
+func (s service) hangUp() {
+	if s.client != nil {
+		s.client.Close()
+	}
+}
+
 // startService starts the program as a service manager would, waits until it is at rest,
-// and, if it has not said READY=1 then, a while for that. The error is ErrNoDaemon, with
-// what the command said, if nothing is left.
-func (b *bench) startService(l *lab.Lab, c lab.Command) (s *lab.Session, ln launch, said []lab.Notice, err error) {
-	c.Args, c.Way = b.args, lab.Service
-	ln = launch{guardian: l.Guardian(), restTime: b.restTime()}
-	if s, err = l.Start(c); err != nil {
-		return nil, ln, nil, err
+// and, if it has not said READY=1 then and may say it, a while for that. The error is
+// ErrNoDaemon, with what the command said, if nothing is left. Also with an error the
+// client is to be hung up.
+func (b *bench) startService(l *lab.Lab, mayNotify bool) (s service, err error) {
+	s.guardian, s.restTime = l.Guardian(), b.restTime()
+	if b.Activate != "" {
+		if s.address, err = l.Listen(b.Activate); err != nil {
+			return s, err
+		}
+		if s.client, err = net.DialTimeout(b.Activate, s.address, b.Timeout); err != nil {
+			return s, err
+		}
 	}
-	ln.info = s.Info
-	if ln.live, ln.restless, err = b.rest(l); err != nil || ln.restless > 0 {
-		return s, ln, nil, err
+	if s.Session, err = l.Start(lab.Command{Args: b.args, Way: lab.Service, Activate: b.Activate != ""}); err != nil {
+		return s, err
 	}
-	if said, err = s.Notices(); err == nil && len(ln.live) > 0 && !slices.ContainsFunc(said, isReady) {
-		if said, err = b.hear(s, 0); err == nil {
-			ln.live, _, err = b.rest(l)
+	s.info = s.Info
+	if s.live, s.restless, err = b.rest(l); err != nil || s.restless > 0 {
+		return s, err
+	}
+	if s.said, err = s.Notices(); err == nil && mayNotify && len(s.live) > 0 && !slices.ContainsFunc(s.said, isReady) {
+		if s.said, err = b.hear(s, 0); err == nil {
+			s.live, _, err = b.rest(l)
 		}
 	}
 	if err != nil {
-		return s, ln, nil, err
+		return s, err
 	}
-	if slices.Contains(ln.live, s.Info.Launcher) {
-		if ln.daemon, err = l.State(s.Info.Launcher); err != nil {
-			return s, ln, nil, fmt.Errorf("read the daemon's state: %w", err)
+	stays := func() bool { return slices.Contains(s.live, s.info.Launcher) }
+	if stays() {
+		if s.daemon, err = l.State(s.info.Launcher); err != nil {
+			return s, fmt.Errorf("read the daemon's state: %w", err)
 		}
-		if ln.daemon.State != "Z" {
-			return s, ln, said, nil
-		}
-		ln.daemon = nil // It has ended by itself meanwhile.
-		if ln.live, _, err = b.rest(l); err != nil {
-			return s, ln, nil, err
+		if s.daemon.State == "Z" { // It may have ended by itself meanwhile.
+			if s.live, _, err = b.rest(l); err != nil {
+				return s, err
+			}
 		}
 	}
-	if ln.exit, err = s.Wait(b.Timeout); err == nil && len(ln.live) == 0 {
+	if stays() {
+		return s, nil
+	}
+	s.daemon = nil
+	if s.exit, err = s.Wait(b.Timeout); err == nil && len(s.live) == 0 {
 		out, stderr, _ := s.Output()
-		err = fmt.Errorf("%w: the command ended with %v%s", ErrNoDaemon, ln.exit, words(out+stderr))
+		err = fmt.Errorf("%w: the command ended with %v%s", ErrNoDaemon, s.exit, words(out+stderr))
 	}
-	return s, ln, said, err
+	return s, err
 }
 
 func isReady(n lab.Notice) bool { return n.Has("READY=1") }
 
 // hear waits for a READY=1 that comes behind the first messages, or for the command's
 // end, and returns all messages.
-func (b *bench) hear(s *lab.Session, behind int) ([]lab.Notice, error) {
+func (b *bench) hear(s service, behind int) ([]lab.Notice, error) {
 	said, err := s.WaitNotice(behind, "READY=1", b.restTime())
 	if errors.Is(err, lab.ErrTimeout) {
 		return s.Notices()
@@ -68,19 +94,25 @@ func (b *bench) hear(s *lab.Session, behind int) ([]lab.Notice, error) {
 // SIGTERM.
 func (b *bench) runService(l *lab.Lab, f *facts) error {
 	r, v := &f.job, &f.service
-	s, ln, said, err := b.startService(l, lab.Command{})
-	r.launch, v.said = ln, said
-	if err == nil && ln.daemon == nil && len(ln.live) > 0 {
-		v.detached, err = l.State(ln.live[0])
+	s, err := b.startService(l, true)
+	defer func() { s.hangUp() }()
+	r.launch, v.said = s.launch, s.said
+	if err == nil && s.daemon == nil && len(s.live) > 0 {
+		v.detached, err = l.State(s.live[0])
 	}
-	if err != nil || ln.daemon == nil {
+	if err != nil || s.daemon == nil {
 		return err
 	}
 	adopted, err := l.Adopted()
 	if err != nil {
 		return err
 	}
-	v.strays = slices.DeleteFunc(adopted, func(pid int) bool { return pid == ln.daemon.PID })
+	v.strays = slices.DeleteFunc(adopted, func(pid int) bool { return pid == s.daemon.PID })
+	if b.Activate != "" {
+		if err := b.serve(l, s, f); err != nil {
+			return err
+		}
+	}
 	listen := func() error { // before what was said is gone with the session
 		out, stderr, err := s.Output()
 		v.stdout, v.stderr = v.stdout+out, v.stderr+stderr
@@ -99,82 +131,64 @@ func (b *bench) runService(l *lab.Lab, f *facts) error {
 			return err
 		}
 		r.lost = needEnd
-		if s, ln, _, err = b.startService(l, lab.Command{}); err == nil && ln.daemon == nil {
-			err = fmt.Errorf("the command ended with %v", ln.exit)
+		if s, err = b.startService(l, len(v.said) > 0); err == nil && s.daemon == nil {
+			err = fmt.Errorf("the command ended with %v", s.exit)
 		}
 		if err != nil {
 			return fmt.Errorf("%w: %w", errUnsteady, err)
 		}
+		s.hangUp()
 	}
-	r.filesBefore, r.liveBefore = files(ln.info.TmpDir), len(ln.live)
-	r.term, err = b.endBy(l, ln.daemon, syscall.SIGTERM)
+	r.filesBefore, r.liveBefore = files(s.info.TmpDir), len(s.live)
+	r.term, err = b.endBy(l, s.daemon, syscall.SIGTERM)
 	if err == nil && r.term.ignored == "" && r.term.err == nil {
 		var live []int
 		live, _, err = b.rest(l)
-		r.filesAfter, r.liveAfter = files(ln.info.TmpDir), len(live)
+		r.filesAfter, r.liveAfter = files(s.info.TmpDir), len(live)
 	}
 	return errors.Join(err, listen())
 }
 
 // reloadService sends SIGHUP to the daemon. If it has said READY=1, it should again.
-func (b *bench) reloadService(l *lab.Lab, s *lab.Session, f *facts) (err error) {
+func (b *bench) reloadService(l *lab.Lab, s service, f *facts) (err error) {
 	r, v := &f.job, &f.service
-	before := len(v.said)
-	if err := l.Signal(r.daemon.PID, syscall.SIGHUP); err != nil {
-		return err
-	}
-	if r.reload, err = b.after(l, r.daemon.PID); err != nil || r.reload.died {
-		return err
-	}
 	said, err := s.Notices()
-	if err == nil && slices.ContainsFunc(v.said, isReady) && !slices.ContainsFunc(said[before:], isReady) {
+	if err != nil {
+		return err
+	}
+	before := len(said)
+	if err := l.Signal(s.daemon.PID, syscall.SIGHUP); err != nil {
+		return err
+	}
+	if r.reload, err = b.after(l, s.daemon.PID); err != nil || r.reload.died {
+		return err
+	}
+	said, err = s.Notices()
+	if err == nil && slices.ContainsFunc(s.said, isReady) && !slices.ContainsFunc(said[before:], isReady) {
 		said, err = b.hear(s, before)
 	}
 	if err != nil {
 		return err
 	}
 	v.reloading = said[before:]
-	v.reloaded, err = l.Stat(r.daemon.PID)
+	v.reloaded, err = l.Stat(s.daemon.PID)
 	return err
 }
 
-// runActivate has a client wait at a socket, starts the program with that, and has
-// another client come.
-func (b *bench) runActivate(l *lab.Lab, f *facts) error {
-	if err := l.Clear(); err != nil {
+// serve says what has become of the client who has waited from before the start, and of
+// another one who comes now.
+func (b *bench) serve(l *lab.Lab, s service, f *facts) (err error) {
+	f.service.before, err = b.served(l, s.client)
+	s.hangUp() // Many serve one client after the other. And who has clients need not end.
+	if err != nil || f.service.before.waits {
 		return err
 	}
-	address, err := l.Listen(b.Activate)
+	second, err := net.DialTimeout(b.Activate, s.address, b.Timeout)
 	if err != nil {
 		return err
 	}
-	before, err := net.DialTimeout(b.Activate, address, b.Timeout)
-	if err != nil {
-		return err
-	}
-	defer before.Close()
-	_, ln, _, err := b.startService(l, lab.Command{Activate: true})
-	if errors.Is(err, ErrNoDaemon) {
-		f.activate.why = err.Error()
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if ln.daemon == nil {
-		f.activate.why = "it has detached"
-		return nil
-	}
-	f.activate.before, err = b.served(l, before)
-	if err != nil || f.activate.before.waits {
-		return err
-	}
-	after, err := net.DialTimeout(b.Activate, address, b.Timeout)
-	if err != nil {
-		return err
-	}
-	defer after.Close()
-	f.activate.after, err = b.served(l, after)
+	defer second.Close()
+	f.service.after, err = b.served(l, second)
 	return err
 }
 

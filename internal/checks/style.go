@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"daemonsteps/internal/lab"
-	"daemonsteps/internal/proc"
 )
 
 // A Style is a kind of daemons, and what these have to do.
@@ -48,10 +47,8 @@ func (s Style) Find(id string) (Check, bool) {
 var ofNewStyle = []Check{
 	{ID: "foreground", Title: "the process that was started is the daemon: it does not detach", Lesson: 1,
 		Source: "daemon(7), New-style daemons; systemd.service(5), Type=", needs: needJob, judge: judgeForeground},
-	{ID: "term", Title: "SIGTERM ends it with status 0", Lesson: 5,
-		Source: "daemon(7), New-style daemons, step 1", needs: needJob | needEnd, judge: judgeTerm},
-	{ID: "leftovers", Title: "no process and no file of its own stays behind", Lesson: 5,
-		Source: "daemon(7), New-style daemons, step 1", needs: needJob | needEnd, judge: judgeLeftovers},
+	{ID: "term", Title: "SIGTERM ends it with status 0, and nothing of it stays behind", Lesson: 5,
+		Source: "daemon(7), New-style daemons, step 1", needs: needJob | needEnd, judge: judgeShutDown},
 	{ID: "reload", Title: "SIGHUP does not end it", Lesson: 6,
 		Source: "daemon(7), New-style daemons, step 2", needs: needJob | needReload, judge: judgeReload},
 	{ID: "faults", Title: "what it is told wrong, it refuses, with nothing left", Lesson: 6,
@@ -66,7 +63,7 @@ var ofNewStyle = []Check{
 	{ID: "reloading", Title: "a reload begins with RELOADING=1 and ends with READY=1", Lesson: 12,
 		Source: "sd_notify(3), RELOADING=1; systemd.service(5), Type=notify-reload", needs: needJob | needReload, judge: judgeReloading},
 	{ID: "activate", Title: "it accepts the clients of a socket that it is passed", Lesson: 12,
-		Source: "daemon(7), New-style daemons, step 8; sd_listen_fds(3)", needs: needJob | needActivate, judge: judgeActivate,
+		Source: "daemon(7), New-style daemons, step 8; sd_listen_fds(3)", needs: needJob, judge: judgeActivate,
 		flag: "-activate", given: func(o Options) bool { return o.Activate != "" }},
 	{ID: "status", Title: "it refuses with a status that the LSB has for it", Lesson: 12,
 		Source: "daemon(7), New-style daemons, step 3; systemd.exec(5), Process Exit Codes", needs: needJob | needFaults, judge: judgeStatus,
@@ -92,6 +89,20 @@ func judgeForeground(f *facts) (Verdict, string) {
 	return Pass, evidence
 }
 
+// judgeShutDown is judgeTerm and judgeLeftovers in one. Most of what daemons of the other
+// style leave behind is their service manager's here, and there may be nothing to leave.
+func judgeShutDown(f *facts) (Verdict, string) {
+	verdict, evidence := judgeTerm(f)
+	if verdict == Pass {
+		left, what := judgeLeftovers(f)
+		evidence += "; " + what
+		if left == Fail {
+			return Fail, evidence
+		}
+	}
+	return verdict, evidence
+}
+
 // quoted shows the beginning of the first line of what was said.
 func quoted(text string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
@@ -104,12 +115,17 @@ func quoted(text string) string {
 
 func judgeStderr(f *facts) (Verdict, string) {
 	s, pipe := f.service, f.job.info.Pipes[1]
-	i := slices.IndexFunc(f.job.daemon.FDs, func(fd proc.FD) bool { return fd.FD == 2 })
+	fd2 := "closed"
+	held := false // also by another number
+	for _, fd := range f.job.daemon.FDs {
+		if fd.FD == 2 {
+			fd2 = fd.Target
+		}
+		held = held || pipe == lab.File{Dev: fd.Dev, Ino: fd.Ino}
+	}
 	switch {
-	case i < 0:
-		return Fail, "it has closed descriptor 2"
-	case pipe != lab.File{Dev: f.job.daemon.FDs[i].Dev, Ino: f.job.daemon.FDs[i].Ino}:
-		return Fail, fmt.Sprintf("its descriptor 2 is %s, and no longer what it was started with", f.job.daemon.FDs[i].Target)
+	case !held:
+		return Fail, fmt.Sprintf("it has let go of what it was started with: descriptor 2 is %s", fd2)
 	case s.stderr != "":
 		return Pass, "there it said " + quoted(s.stderr)
 	case s.stdout != "":
@@ -188,10 +204,7 @@ func (c client) String() string {
 }
 
 func judgeActivate(f *facts) (Verdict, string) {
-	a := f.activate
-	if a.why != "" {
-		return Fail, "with the socket passed: " + a.why
-	}
+	a := f.service
 	evidence := fmt.Sprintf("a client from before the start was %v", a.before)
 	if a.before.waits {
 		return Fail, evidence
