@@ -23,47 +23,64 @@ var news = map[string]string{
 	"09-ready":      "says when it is ready",
 	"10-refork":     "never gets a terminal back",
 	"11-privileges": "has no right too many",
+	"12-systemd":    "leaves it to init",
 }
 
-// planned are the steps of the course, also those that are still to be written.
-var planned = []string{
-	"01-fork", "02-setsid", "03-close-fds", "04-chdir", "05-signals",
-	"06-config", "07-log", "08-pidfile", "09-ready", "10-refork", "11-privileges", "12-systemd",
-}
-
-// A rung is one step of the scoreboard.
+// A rung is one step of the scoreboard, by the checks of its style.
 type rung struct {
 	name  string
-	holds []bool // by the order of the checks
+	ids   []string // of the checks
+	holds []bool
+	was   []bool // those that the step before holds
 }
 
-// parseBoard reads the scoreboard, and holds it against the table of checks.
+// parseBoard reads the scoreboard, and holds it against the tables of checks. The last
+// step stays in the foreground: the second table judges it, and the first all others.
 func parseBoard(board string) (rungs []rung, err error) {
-	lines := strings.Split(strings.TrimSpace(board), "\n")
-	head := strings.Fields(lines[0])
-	want := []string{"check"} // and the steps by their numbers
-	for _, name := range checks.Lessons {
-		want = append(want, name[:2])
+	sysv, foreground, _ := strings.Cut(strings.TrimSpace(board), "\n\n")
+	last := len(checks.Lessons) - 1
+	columns, err := parseTable(sysv, "check", checks.SysV, checks.Lessons[:last])
+	if err == nil {
+		var inForeground []rung
+		inForeground, err = parseTable(foreground, "-style new", checks.New, checks.Lessons)
+		columns = append(columns, inForeground[max(0, len(inForeground)-1):]...)
 	}
-	if !slices.Equal(head, want) {
-		return nil, fmt.Errorf("read the scoreboard: its head is %q, and %q is to stand there", head, want)
+	if err != nil {
+		return nil, fmt.Errorf("read the scoreboard: %w", err)
 	}
-	for _, name := range checks.Lessons {
+	return columns, nil
+}
+
+// parseTable reads one of its tables: a head, and a line for each check.
+func parseTable(table, title string, style checks.Style, lessons []string) (rungs []rung, err error) {
+	lines := strings.Split(table, "\n")
+	var numbers []string
+	for _, name := range lessons {
+		numbers = append(numbers, name[:2])
+	}
+	if head := strings.Join(strings.Fields(lines[0]), " "); head != title+" "+strings.Join(numbers, " ") {
+		return nil, fmt.Errorf("its head is %q, and %s with %q is to stand there", head, title, numbers)
+	}
+	for _, name := range lessons {
 		rungs = append(rungs, rung{name: name})
 	}
-	if len(lines)-1 != len(checks.All) {
-		return nil, fmt.Errorf("read the scoreboard: it has %d checks, and there are %d", len(lines)-1, len(checks.All))
+	if len(lines)-1 != len(style.Checks) {
+		return nil, fmt.Errorf("it has %d checks, and there are %d", len(lines)-1, len(style.Checks))
 	}
-	for i, check := range checks.All {
+	for i, check := range style.Checks {
 		fields := strings.Fields(lines[i+1])
-		if len(fields) != len(head) || fields[0] != check.ID {
-			return nil, fmt.Errorf("read the scoreboard: its line %d is %q, and check %s is to stand there", i+2, lines[i+1], check.ID)
+		if len(fields) != len(lessons)+1 || fields[0] != check.ID {
+			return nil, fmt.Errorf("its line %d is %q, and check %s is to stand there", i+2, lines[i+1], check.ID)
 		}
+		was := false
 		for r, mark := range fields[1:] {
 			if !slices.Contains([]string{"✓", "✗", "–"}, mark) {
-				return nil, fmt.Errorf("read the scoreboard: %s has the mark %q for %s", rungs[r].name, mark, check.ID)
+				return nil, fmt.Errorf("%s has the mark %q for %s", rungs[r].name, mark, check.ID)
 			}
-			rungs[r].holds = append(rungs[r].holds, mark == "✓")
+			rungs[r].ids = append(rungs[r].ids, check.ID)
+			rungs[r].was = append(rungs[r].was, was)
+			was = mark == "✓"
+			rungs[r].holds = append(rungs[r].holds, was)
 		}
 	}
 	return rungs, nil
@@ -99,7 +116,7 @@ func Ladder(board string) ([]byte, error) {
 		}
 	}
 	var desc []string
-	for i, r := range rungs {
+	for _, r := range rungs {
 		brings, ok := news[r.name]
 		if !ok {
 			return nil, fmt.Errorf("draw the ladder: no words say what %s brings", r.name)
@@ -111,16 +128,19 @@ func Ladder(board string) ([]byte, error) {
 		var turned []string
 		count := 0
 		for c, holds := range r.holds {
-			isNew := holds && (i == 0 || !rungs[i-1].holds[c])
+			isNew := holds && !r.was[c]
 			square(f, rect{card.x + inset + c*cell, base + 12, cell - cellGap, cellHigh}, holds, isNew)
 			if isNew {
-				turned = append(turned, checks.All[c].ID)
+				turned = append(turned, r.ids[c])
 			}
 			if holds {
 				count++
 			}
 		}
 		total := fmt.Sprintf("%d of %d", count, len(r.holds))
+		if len(r.holds) != len(checks.All) {
+			total += ", -style new"
+		}
 		s.text(f, text{at: point{card.right() - inset - width(total, smallSize, false, false), base}, size: smallSize, class: "quiet", s: total})
 		x := card.x + inset
 		for _, id := range turned {
@@ -144,32 +164,7 @@ func Ladder(board string) ([]byte, error) {
 		x += width(l.name, smallSize, false, false) + 24
 	}
 
-	// The steps to come, in as many lines as they need.
-	var coming []string
-	for _, name := range planned {
-		if !slices.Contains(checks.Lessons, name) {
-			coming = append(coming, name)
-		}
-	}
 	y += cellHigh
-	if len(coming) > 0 {
-		desc = append(desc, "To come: "+strings.Join(coming, ", ")+".")
-		y += 16
-		s.line(line{points: []point{{margin, y}, {sheetWidth - margin, y}}, class: "rule", from: outside, to: outside})
-		y += 28
-		x = margin
-		s.text(outside, text{at: point{x, y}, size: smallSize, class: "quiet", s: "to come"})
-		x += width("to come", smallSize, false, false) + 18
-		start := x
-		for _, name := range coming {
-			w := width(name, smallSize, true, false)
-			if x+w > sheetWidth-margin {
-				x, y = start, y+row+3
-			}
-			s.text(outside, text{at: point{x, y}, size: smallSize, mono: true, class: "quiet", s: name})
-			x += w + 18
-		}
-	}
 	s.h = y + margin
 	s.desc = strings.Join(desc, " ")
 	return s.svg()
