@@ -222,6 +222,7 @@ func TestStartAndStop(t *testing.T) {
 		// Its group is its session's leader's, as in no step before.
 		"10-refork":     "pgid sid",
 		"11-privileges": "environ newprivs",
+		"12-systemd":    "ppid",
 	}
 	for _, s := range steps {
 		t.Run(s.name, func(t *testing.T) {
@@ -238,12 +239,15 @@ func TestStartAndStop(t *testing.T) {
 			if got := strings.Join(marked, " "); got != marks[s.name] {
 				t.Errorf("marked: %q, want %q, in\n%s", got, marks[s.name], out)
 			}
+			// The launcher's parent: it was seen alive.
+			starter, parent, judge := "launcher (ended)", "(step)  ", fmt.Sprintf(" STEP=%d\n", s.number())
+			if s.number() >= supervised { // There we are the service manager, and the parent.
+				starter, parent, judge = "service manager", "(step) *\n", " STYLE=new\n"
+			}
 			for _, want := range []string{
-				"caller (", "launcher (ended)",
-				"(step)  ", // the launcher's parent: it was seen alive
+				"caller (", starter, parent, judge,
 				fmt.Sprintf("new in step %d: %s\n", s.number(), s.news),
 				fmt.Sprintf(" ls -l /proc/%d/fd\n", p.pid),
-				fmt.Sprintf(" STEP=%d\n", s.number()),
 			} {
 				if !strings.Contains(out, want) {
 					t.Errorf("no %q in\n%s", want, out)
@@ -588,7 +592,7 @@ func TestUsage(t *testing.T) {
 		stderr string
 	}{
 		{"list", 0, "1  01-fork\n2  02-setsid\n3  03-close-fds\n4  04-chdir\n5  05-signals\n" +
-			"6  06-config\n7  07-log\n8  08-pidfile\n9  09-ready\n10  10-refork\n11  11-privileges\n", ""},
+			"6  06-config\n7  07-log\n8  08-pidfile\n9  09-ready\n10  10-refork\n11  11-privileges\n12  12-systemd\n", ""},
 		{"stop", 0, "nothing to stop\n", ""},
 		{"-h", 0, usage, ""},
 		{"", 2, "", "step: start, stop or list? (step -h explains)\n"},
@@ -597,7 +601,7 @@ func TestUsage(t *testing.T) {
 		{"start 1 2", 2, "", "step: start needs one step (step -h explains)\n"},
 		{"stop 1", 2, "", "step: unexpected argument \"1\" (step -h explains)\n"},
 		{"start 99", 2, "", "step: no step \"99\"; the steps are 01-fork, 02-setsid, 03-close-fds, 04-chdir, 05-signals, " +
-			"06-config, 07-log, 08-pidfile, 09-ready, 10-refork, 11-privileges (step -h explains)\n"},
+			"06-config, 07-log, 08-pidfile, 09-ready, 10-refork, 11-privileges, 12-systemd (step -h explains)\n"},
 	} {
 		out, errOut, status := b.run(strings.Fields(c.args)...)
 		if out != c.stdout || errOut != c.stderr || status != c.status {
@@ -612,7 +616,7 @@ func TestFindStep(t *testing.T) {
 			t.Errorf("findStep(%q) = %q, %v", word, s.name, err)
 		}
 	}
-	for _, word := range []string{"", "0", "003", "12", "03-", "close-fds", "../03-close-fds"} {
+	for _, word := range []string{"", "0", "003", "13", "03-", "close-fds", "../03-close-fds"} {
 		if s, err := findStep(word); err == nil {
 			t.Errorf("findStep(%q) = %q", word, s.name)
 		}

@@ -76,7 +76,7 @@ func supervise(ctx context.Context, e entry, program string, args ...string) (l 
 			return l, errors.Join(context.Cause(ctx), err)
 		}
 		if strings.HasPrefix(string(message[:n]), "READY=1") {
-			return l, nil
+			return l, say(fmt.Sprintf("pid %d\n", daemon.pid)) // as a launcher does
 		}
 	}
 }

@@ -102,7 +102,7 @@ func files(s step, e entry, colour bool, daemon *proc.Process) string {
 	}
 	for _, fd := range daemon.FDs {
 		if fd.Kind == "socket" {
-			if path := boundTo(fd.Ino); path != "" { // It may have others for a moment.
+			if path := proc.BoundTo(fd.Ino); path != "" { // It may have others for a moment.
 				socket = below(path)
 			}
 		}
@@ -128,17 +128,6 @@ func files(s step, e entry, colour bool, daemon *proc.Process) string {
 		return ""
 	}
 	return "\nits files, in " + clean(e.dir) + ":\n" + b.String()
-}
-
-// boundTo returns the path that a socket is bound to (unix(7)), or "".
-func boundTo(ino uint64) string {
-	text, _ := os.ReadFile("/proc/net/unix")
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) == 8 && f[6] == strconv.FormatUint(ino, 10) {
-			return f[7]
-		}
-	}
-	return ""
 }
 
 const newMark = " *"

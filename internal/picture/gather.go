@@ -304,7 +304,7 @@ func (k *looker) daemon(s *Scene, d *proc.Process, daemon Process) error {
 		return fmt.Errorf("the daemon's working directory is %s, which has no place in the picture", d.Cwd)
 	}
 	for _, fd := range d.FDs {
-		if k.passed != "" && fd.Kind == "socket" && boundTo(fd.Ino) == k.passed {
+		if k.passed != "" && fd.Kind == "socket" && proc.BoundTo(fd.Ino) == k.passed {
 			daemon.Facts = append(daemon.Facts, "gets a socket")
 		}
 		if fd.Kind == "anon" || k.kin {
@@ -369,7 +369,7 @@ func (k *looker) findLeader(sid int) error {
 func (k *looker) target(fd proc.FD) (target string, own bool) {
 	path := fd.Target
 	if fd.Kind == "socket" {
-		path = boundTo(fd.Ino)
+		path = proc.BoundTo(fd.Ino)
 	}
 	inside := func(dir string) (string, bool) {
 		rel, err := filepath.Rel(dir, path)
@@ -393,17 +393,6 @@ func (k *looker) target(fd proc.FD) (target string, own bool) {
 		return first, true
 	}
 	return "", false
-}
-
-// boundTo returns the path that a socket is bound to (unix(7), /proc/net/unix).
-func boundTo(ino uint64) string {
-	text, _ := os.ReadFile("/proc/net/unix")
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) == 8 && f[6] == strconv.FormatUint(ino, 10) {
-			return f[7]
-		}
-	}
-	return ""
 }
 
 func orLast(number string) string {

@@ -164,3 +164,29 @@ func kind(target string, mode uint32) string {
 	}
 	return "anon"
 }
+
+// looks is how often the list of sockets is read for one that is not found in it.
+const looks = 10
+
+// BoundTo returns the path that a Unix socket of our network namespace is bound to
+// (unix(7), /proc/net/unix), or "" if it has none. The kernel makes the list piece by
+// piece: while other sockets come and go one that is there may be missed, so it is
+// looked for more than once.
+func BoundTo(inode uint64) string {
+	want := strconv.FormatUint(inode, 10)
+	for range looks {
+		text, err := os.ReadFile("/proc/net/unix")
+		if err != nil {
+			return ""
+		}
+		for line := range strings.Lines(string(text)) {
+			if field := strings.Fields(line); len(field) > 6 && field[6] == want {
+				if len(field) == 8 {
+					return field[7]
+				}
+				return ""
+			}
+		}
+	}
+	return ""
+}
