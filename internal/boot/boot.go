@@ -167,6 +167,13 @@ func (s *System) makeDisk() error {
 		text, e := os.ReadFile(file)
 		err = errors.Join(err, e, os.WriteFile(s.Path(file), text, 0o644))
 	}
+	// Generators make units of what this system's disks and consoles are like. That is
+	// not the machine's business, and takes most of the time of a daemon-reload.
+	generators, e := os.ReadDir("/usr/lib/systemd/system-generators")
+	err = errors.Join(err, e, os.Mkdir(s.Path("/etc/systemd/system-generators"), 0o755))
+	for _, generator := range generators {
+		err = errors.Join(err, os.Symlink("/dev/null", s.Path("/etc/systemd/system-generators/"+generator.Name())))
+	}
 	// Without one the first boot would enable all that /usr has.
 	err = errors.Join(err, os.WriteFile(s.Path("/etc/machine-id"), []byte(randomID()+"\n"), 0o444))
 	return err
