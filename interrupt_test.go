@@ -21,8 +21,16 @@ import (
 // open: the end of the FIFO shows that it is gone, and with it each that it started.
 func TestIsdaemonInterrupted(t *testing.T) {
 	t.Parallel()
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGKILL} {
-		t.Run(unix.SignalName(sig), func(t *testing.T) {
+	newStyle := []string{"-style", "new", "-activate", "unix"}
+	for _, c := range []struct {
+		sig   syscall.Signal
+		flags []string
+	}{
+		{syscall.SIGINT, nil}, {syscall.SIGTERM, nil}, {syscall.SIGHUP, nil}, {syscall.SIGKILL, nil},
+		{syscall.SIGTERM, newStyle}, {syscall.SIGKILL, newStyle},
+	} {
+		sig := c.sig
+		t.Run(strings.Join(append(c.flags, unix.SignalName(sig)), " "), func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			fifo := filepath.Join(dir, "fifo")
@@ -30,8 +38,8 @@ func TestIsdaemonInterrupted(t *testing.T) {
 				t.Fatal(err)
 			}
 			var stderr bytes.Buffer
-			cmd := exec.Command("isdaemon", "-timeout", "1h", "sh", "-c",
-				`exec 9>"$0"; setsid -f sh -c 'trap "" TERM INT HUP; echo ready >&9; sleep 1000'; sleep 1000`, fifo)
+			cmd := exec.Command("isdaemon", append(c.flags, "-timeout", "1h", "sh", "-c",
+				`exec 9>"$0"; setsid -f sh -c 'trap "" TERM INT HUP; echo ready >&9; sleep 1000'; sleep 1000`, fifo)...)
 			cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 			cmd.Stderr = &stderr
 			// It is no background job of ours: those ignore SIGINT.

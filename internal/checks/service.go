@@ -164,7 +164,8 @@ func (b *bench) reloadService(l *lab.Lab, s service, f *facts) (err error) {
 		return err
 	}
 	said, err = s.Notices()
-	if err == nil && slices.ContainsFunc(s.said, isReady) && !slices.ContainsFunc(said[before:], isReady) {
+	heeds := slices.ContainsFunc(s.said, isReady) && !slices.Contains(s.daemon.Ignored, "SIGHUP")
+	if err == nil && heeds && !slices.ContainsFunc(said[before:], isReady) {
 		said, err = b.hear(s, before)
 	}
 	if err != nil {

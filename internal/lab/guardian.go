@@ -554,7 +554,6 @@ func (g *Guardian) Clear(_ Nothing, _ *Nothing) error {
 	if g.passed != nil {
 		g.passed.Close()
 		g.passed = nil
-		os.Remove(g.passedPath()) // There is none, if it is a port.
 	}
 	for i, s := range g.sessions {
 		if s != nil {

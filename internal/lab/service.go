@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +61,10 @@ var kept = []string{"PATH", "LANG", "HOME", "USER", "LOGNAME", "SHELL"}
 
 // startService starts the command as a service manager would.
 func (s *session) startService(c Command, socket string, out []*os.File, passed *os.File) (err error) {
-	if s.mail, err = openMailbox(socket); err != nil {
+	if len(socket) >= len(unix.RawSockaddrUnix{}.Path) {
+		socket = "" // TMPDIR is deep. Then it gets a name that is not in the file system.
+	}
+	if s.mail, socket, err = openMailbox(socket); err != nil {
 		return err
 	}
 	always := map[string]string{"TMPDIR": s.info.TmpDir, "NOTIFY_SOCKET": socket}
@@ -117,18 +119,17 @@ type mailbox struct {
 	done chan struct{} // closed when nobody reads any more
 }
 
-func openMailbox(path string) (*mailbox, error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+// openMailbox makes one at a path. If that is empty, the kernel finds an abstract
+// address for it (unix(7)).
+func openMailbox(path string) (m *mailbox, address string, err error) {
+	fd, address, err := bind(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, &unix.SockaddrUnix{Name: path})
 	if err != nil {
-		return nil, fmt.Errorf("make the socket for notices: %w", err)
+		return nil, "", fmt.Errorf("make the socket for notices: %w", err)
 	}
-	m := &mailbox{file: os.NewFile(uintptr(fd), path), done: make(chan struct{})}
+	m = &mailbox{file: os.NewFile(uintptr(fd), address), done: make(chan struct{})}
 	m.more = sync.NewCond(&m.mu)
 	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
-	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
-	}
-	if err == nil { // A service that gives up root must still be able to speak.
+	if err == nil && path != "" { // A service that gives up root must still be able to speak.
 		err = os.Chmod(path, 0o777)
 	}
 	if err == nil {
@@ -136,14 +137,36 @@ func openMailbox(path string) (*mailbox, error) {
 	}
 	if err != nil {
 		m.file.Close()
-		return nil, fmt.Errorf("listen for notices at %s: %w", path, err)
+		return nil, "", fmt.Errorf("listen for notices at %s: %w", address, err)
 	}
 	go func() {
 		defer close(m.done)
 		for m.read() {
 		}
 	}()
-	return m, nil
+	return m, address, nil
+}
+
+// bind makes a socket with an address, and returns that as it is written: of an abstract
+// one the first character is @.
+func bind(family, kind int, to unix.Sockaddr) (fd int, address string, err error) {
+	if fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0); err != nil {
+		return -1, "", fmt.Errorf("make a socket: %w", err)
+	}
+	if err = unix.Bind(fd, to); err == nil {
+		to, err = unix.Getsockname(fd)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, "", fmt.Errorf("give a socket an address: %w", err)
+	}
+	switch to := to.(type) {
+	case *unix.SockaddrUnix:
+		address = to.Name
+	case *unix.SockaddrInet4:
+		address = fmt.Sprintf("127.0.0.1:%d", to.Port)
+	}
+	return fd, address, nil
 }
 
 // read waits for a message, and keeps it. The lock is held from before the recvmsg(2),
@@ -272,15 +295,13 @@ func (g *Guardian) WaitNotice(r Reading, reply *[]Notice) error {
 	return nil
 }
 
-func (g *Guardian) passedPath() string { return filepath.Join(g.hello.Place, "passed") }
-
 func (g *Guardian) Listen(network string, reply *string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed || g.passed != nil {
 		return errors.New("make a socket to pass: there is one, or the lab is closed")
 	}
-	file, address, err := listen(network, g.passedPath())
+	file, address, err := listen(network)
 	if err != nil {
 		return fmt.Errorf("make a socket to pass: %w", err)
 	}
@@ -288,9 +309,9 @@ func (g *Guardian) Listen(network string, reply *string) error {
 	return nil
 }
 
-// listen makes a socket at path, or at any port of this machine's own.
-func listen(network, path string) (file *os.File, address string, err error) {
-	family, to := unix.AF_UNIX, unix.Sockaddr(&unix.SockaddrUnix{Name: path})
+// listen makes a socket at an abstract address, or at any port of this machine's own.
+func listen(network string) (file *os.File, address string, err error) {
+	family, to := unix.AF_UNIX, unix.Sockaddr(&unix.SockaddrUnix{})
 	switch network {
 	case "unix":
 	case "tcp":
@@ -298,23 +319,13 @@ func listen(network, path string) (file *os.File, address string, err error) {
 	default:
 		return nil, "", fmt.Errorf("no such network: %q", network)
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, address, err := bind(family, unix.SOCK_STREAM, to)
 	if err != nil {
 		return nil, "", err
 	}
-	if err = unix.Bind(fd, to); err == nil {
-		err = unix.Listen(fd, 16)
-	}
-	if err == nil {
-		to, err = unix.Getsockname(fd)
-	}
-	if err != nil {
+	if err := unix.Listen(fd, 16); err != nil {
 		unix.Close(fd)
-		return nil, "", fmt.Errorf("listen at %s: %w", path, err)
-	}
-	address = path
-	if in, ok := to.(*unix.SockaddrInet4); ok {
-		address = fmt.Sprintf("127.0.0.1:%d", in.Port)
+		return nil, "", fmt.Errorf("listen at %s: %w", address, err)
 	}
 	return os.NewFile(uintptr(fd), address), address, nil
 }
