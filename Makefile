@@ -70,7 +70,7 @@ carry%: FORCE ## carry your uncommitted change of step N to all later steps
 		done; \
 	done; exit $$status
 
-check: FORCE ## judge a program as a daemon: PROG="./my-daemon -x" STEP=3
+check: FORCE ## judge a program as a daemon: PROG="./my-daemon -x" STEP=3, or STYLE=new
 	$(if $(PROG),,$(error check needs PROG, and may have STEP: make check PROG="./my-daemon -x" STEP=3))
 	@$(GO) build -buildvcs=false -o bin/ ./cmd/isdaemon
 	@bin/isdaemon $(if $(STYLE),-style $(STYLE)) $(if $(STEP),-through $(call number,$(call step,$(STEP)))) -- $(PROG)

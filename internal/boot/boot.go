@@ -202,7 +202,8 @@ func (s *System) Inside(name string) string {
 // PID returns the machine's PID 1, as we see it.
 func (s *System) PID() int { return s.pid }
 
-// Boot boots the machine, and returns when it is up.
+// Boot boots the machine, and returns when it is up. The error wraps ErrNotHere if we
+// may not make the namespaces, as in most containers.
 func (s *System) Boot(timeout time.Duration) error {
 	id := randomID()
 	id = strings.Join([]string{id[:8], id[8:12], id[12:16], id[16:20], id[20:]}, "-")
@@ -214,6 +215,9 @@ func (s *System) Boot(timeout time.Duration) error {
 	e, err := s.event()
 	if err == nil && e.Error != "" {
 		err = errors.New(e.Error)
+	}
+	if e.Refused {
+		err = fmt.Errorf("%w: %w", ErrNotHere, err)
 	}
 	if err != nil {
 		return fmt.Errorf("boot: %w", err)

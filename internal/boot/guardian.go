@@ -29,10 +29,11 @@ type order struct {
 
 // An event is what the guardian tells: how it went, or that PID 1 has ended.
 type event struct {
-	PID    int // of PID 1, as we see it
-	Error  string
-	Ended  bool
-	Status syscall.WaitStatus // of PID 1 when it has ended
+	PID     int // of PID 1, as we see it
+	Error   string
+	Refused bool // Error says that we may not make namespaces.
+	Ended   bool
+	Status  syscall.WaitStatus // of PID 1 when it has ended
 }
 
 func guardianMain() int {
@@ -69,7 +70,8 @@ func guardianMain() int {
 			}
 			cmd, err := startInit(dir, cgroup, o)
 			if err != nil {
-				out.Encode(event{Error: err.Error()})
+				refused := errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.ENOSYS)
+				out.Encode(event{Error: err.Error(), Refused: refused})
 				continue
 			}
 			init = cmd
