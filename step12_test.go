@@ -175,11 +175,8 @@ func (m *machine) restore() error {
 	if m.PID() == 0 {
 		return errors.New("the machine is down")
 	}
-	m.run("systemctl", "stop", "forking.service", units[0], units[1]) // They may not be there.
-	if _, err := os.Stat(m.Path("/etc/systemd/system/daemonsteps.service")); err == nil {
-		if out, err := m.run("systemctl", "disable", units[0], units[1]); err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
+	if err := m.Stop(deadline, "forking.service", units[0], units[1]); err != nil {
+		return err
 	}
 	for _, dir := range []string{"/var/lib/private/daemonsteps", "/var/lib/daemonsteps", "/var/log/private/daemonsteps", "/var/log/daemonsteps",
 		"/etc/systemd/system/daemonsteps.service.d", "/etc/systemd/system/forking.service"} {
@@ -201,10 +198,9 @@ func (m *machine) restore() error {
 	if err := m.install(program("12-systemd"), sbin, 0o755); err != nil {
 		return err
 	}
-	if out, err := m.run("systemctl", "daemon-reload"); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+	if err := m.Forget(units...); err != nil {
+		return err
 	}
-	m.run("systemctl", "reset-failed", units[0], units[1]) // Those that are not loaded have not failed.
 	out, err := m.run("journalctl", "--quiet", "--show-cursor", "--lines=0")
 	_, m.cursor, _ = strings.Cut(strings.TrimSpace(out), "-- cursor: ")
 	return err
@@ -309,9 +305,7 @@ func editUnit(ts *testscript.TestScript, neg bool, args []string) {
 		text = bytes.Replace(text, []byte(old), []byte(replacement), 1)
 	}
 	ts.Check(os.WriteFile(path, text, 0o644))
-	if out, err := m.run("systemctl", "daemon-reload"); err != nil {
-		ts.Fatalf("%v: %s", err, out)
-	}
+	ts.Check(m.Reload())
 }
 
 // writeInside writes a file of the machine's disk.

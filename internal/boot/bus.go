@@ -4,6 +4,7 @@ package boot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -139,4 +140,50 @@ func waitEnd(pidfd *os.File, timeout time.Duration) error {
 		n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 		return n > 0
 	})
+}
+
+// Stop stops units, and waits until they have stopped. One that is not there is no error.
+func (s *System) Stop(timeout time.Duration, units ...string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	for _, unit := range units {
+		done := make(chan string, 1)
+		_, err := s.bus.conn.StopUnitContext(ctx, unit, "replace", done)
+		if missing := (dbus.Error{}); errors.As(err, &missing) && missing.Name == "org.freedesktop.systemd1.NoSuchUnit" {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("stop %s: %w", unit, err)
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return fmt.Errorf("stop %s: not done after %v", unit, timeout)
+		}
+	}
+	return nil
+}
+
+// Forget has none of these units enabled or failed any more, and PID 1 read all unit
+// files again.
+func (s *System) Forget(units ...string) error {
+	ctx := context.Background()
+	if _, err := s.bus.conn.DisableUnitFilesContext(ctx, units, false); err != nil {
+		return fmt.Errorf("disable %q: %w", units, err)
+	}
+	if err := s.Reload(); err != nil {
+		return err
+	}
+	for _, unit := range units {
+		s.bus.conn.ResetFailedUnitContext(ctx, unit) // One that is not loaded has not failed.
+	}
+	return nil
+}
+
+// Reload has PID 1 read all unit files again.
+func (s *System) Reload() error {
+	if err := s.bus.conn.ReloadContext(context.Background()); err != nil {
+		return fmt.Errorf("have the unit files read again: %w", err)
+	}
+	return nil
 }
