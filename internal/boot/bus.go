@@ -65,7 +65,7 @@ func (s *System) dial() (*bus, error) {
 		return nil, fmt.Errorf("connect to PID 1: %w", err)
 	}
 	b := &bus{conn, make(chan struct{}, 1), make(chan struct{})}
-	updates, errs := make(chan *systemd1.PropertiesUpdate, 64), make(chan error, 1)
+	updates, errs := make(chan *systemd1.PropertiesUpdate, 1024), make(chan error, 1024)
 	go func() {
 		for {
 			select {
