@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"time"
 
 	systemd1 "github.com/coreos/go-systemd/v22/dbus"
@@ -19,7 +20,8 @@ import (
 // so that nobody has to ask again and again.
 type bus struct {
 	conn    *systemd1.Conn
-	changed chan struct{} // has something in it when there was a change since the last look
+	awaited atomic.Value  // the name of the unit whose changes count
+	changed chan struct{} // has something in it when it has changed since the last look
 	closed  chan struct{}
 }
 
@@ -64,12 +66,15 @@ func (s *System) dial() (*bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to PID 1: %w", err)
 	}
-	b := &bus{conn, make(chan struct{}, 1), make(chan struct{})}
+	b := &bus{conn: conn, changed: make(chan struct{}, 1), closed: make(chan struct{})}
 	updates, errs := make(chan *systemd1.PropertiesUpdate, 1024), make(chan error, 1024)
 	go func() {
 		for {
 			select {
-			case <-updates:
+			case u := <-updates:
+				if u.UnitName != b.awaited.Load() {
+					continue
+				}
 			case <-errs: // There were more than we had room for.
 			case <-b.closed:
 				return
@@ -99,13 +104,14 @@ func (b *bus) close() {
 // are looked at now, and whenever one has changed.
 func (s *System) Await(unit string, timeout time.Duration, asked func(properties map[string]any) bool) (map[string]any, error) {
 	late := time.After(timeout)
+	s.bus.awaited.Store(unit) // from before the first look
 	for {
 		properties, err := s.Properties(unit)
 		if err != nil || asked(properties) {
 			return properties, err
 		}
 		select {
-		case <-s.bus.changed: // of this unit, or another
+		case <-s.bus.changed:
 		case <-late:
 			return properties, fmt.Errorf("wait for %s: not so after %v", unit, timeout)
 		}
