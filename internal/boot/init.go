@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"daemonsteps/internal/lab"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -34,6 +36,7 @@ type mount struct {
 func becomeInit(dir, bootID string) error {
 	// The cgroup namespace, the capabilities and systemd itself are this thread's.
 	runtime.LockOSThread()
+	lab.DefaultOfCLibrary() // systemd hands on what make(1) has it ignore.
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		return fmt.Errorf("unshare the cgroup namespace: %w", err)
 	}

@@ -115,7 +115,7 @@ func newGuardian(asInit bool) (*Guardian, *os.File, error) {
 		return nil, nil, err
 	}
 	syscall.Umask(0o022)
-	defaultOfCLibrary()
+	DefaultOfCLibrary()
 	conn, err := inheritedSocket()
 	if err != nil {
 		return nil, nil, err
@@ -136,10 +136,10 @@ func newGuardian(asInit bool) (*Guardian, *os.File, error) {
 	return g, conn, nil
 }
 
-// defaultOfCLibrary sets two signals to their default action that os/signal does not
+// DefaultOfCLibrary sets two signals to their default action that os/signal does not
 // know. The C library keeps them for itself, and make(1) starts all its commands with
 // both ignored (posix_spawn(3)).
-func defaultOfCLibrary() {
+func DefaultOfCLibrary() {
 	for sig := uintptr(32); sig <= 33; sig++ {
 		var action [4]uintptr // the kernel's struct sigaction: handler, flags, restorer, mask
 		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
