@@ -32,6 +32,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"daemonsteps/internal/lab"
 )
 
 // The names, as argument 0, under which Main is something else than the caller's program.
@@ -105,7 +107,7 @@ func New() (s *System, err error) {
 }
 
 func (s *System) startGuardian(cgroup string) error {
-	ours, theirs, err := socketPair()
+	ours, theirs, err := lab.SocketPair()
 	if err != nil {
 		return err
 	}
@@ -125,15 +127,6 @@ func (s *System) startGuardian(cgroup string) error {
 	}
 	s.in = json.NewDecoder(s.conn)
 	return nil
-}
-
-// socketPair returns two connected sockets, the second for a child.
-func socketPair() (ours, theirs *os.File, err error) {
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
-	}
-	return os.NewFile(uintptr(pair[0]), "socket"), os.NewFile(uintptr(pair[1]), "socket"), nil
 }
 
 // cgroup2 returns where the unified hierarchy is mounted.

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"daemonsteps/internal/lab"
+
 	systemd1 "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
@@ -41,7 +43,7 @@ func (s *System) dial() (*bus, error) {
 	conn, err := systemd1.NewConnection(func() (*dbus.Conn, error) {
 		// PID 1 speaks to nobody whose pid it does not know, so a process in there has to
 		// connect. The socket is the one that systemctl uses as root.
-		ours, theirs, err := socketPair()
+		ours, theirs, err := lab.SocketPair()
 		if err != nil {
 			return nil, err
 		}

@@ -28,8 +28,8 @@ type (
 	}
 )
 
-// socketPair returns two connected sockets, the second for a child.
-func socketPair() (ours, theirs *os.File, err error) {
+// SocketPair returns two connected sockets, the second for a child.
+func SocketPair() (ours, theirs *os.File, err error) {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a socket pair: %w", err)

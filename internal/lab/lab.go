@@ -93,7 +93,7 @@ type Lab struct {
 
 // New starts a Lab. Whoever calls New calls Close.
 func New(o Options) (*Lab, error) {
-	ours, theirs, err := socketPair()
+	ours, theirs, err := SocketPair()
 	if err != nil {
 		return nil, err
 	}

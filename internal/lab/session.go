@@ -181,7 +181,7 @@ func (s *session) startDirect(c Command, env []string, out []*os.File) error {
 
 // startShell starts a shell on the terminal, and has it start the command.
 func (s *session) startShell(c Command, env []string, out []*os.File) error {
-	conn, theirs, err := socketPair()
+	conn, theirs, err := SocketPair()
 	if err != nil {
 		return err
 	}
