@@ -56,6 +56,11 @@ type (
 type Guardian struct {
 	hello Hello
 
+	// zombies are the pids of children of ours that were seen to have ended. Nobody
+	// but endAll reaps them, so they need no second look: a program that starts itself
+	// for ever leaves thousands.
+	zombies sync.Map
+
 	mu       sync.Mutex
 	closed   bool
 	sessions []*session
@@ -315,6 +320,19 @@ func (g *Guardian) Adopted(_ Nothing, reply *[]int) error {
 	return err
 }
 
+// isZombie says whether a child of ours has ended.
+func (g *Guardian) isZombie(pid int) bool {
+	if _, known := g.zombies.Load(pid); known {
+		return true
+	}
+	threads, _, err := proc.Glance(pid)
+	if err == nil && dead(threads) {
+		g.zombies.Store(pid, true)
+		return true
+	}
+	return false
+}
+
 func (g *Guardian) Ended(_ Nothing, reply *[]Orphan) error {
 	children, err := proc.Children(os.Getpid())
 	if err != nil {
@@ -330,13 +348,13 @@ func (g *Guardian) Ended(_ Nothing, reply *[]Orphan) error {
 	g.mu.Unlock()
 	var zombies []int
 	for _, pid := range children {
-		if threads, _, err := proc.Glance(pid); err == nil && dead(threads) && !known[pid] {
+		if !known[pid] && g.isZombie(pid) {
 			zombies = append(zombies, pid)
 		}
 	}
 	oldestFirst(zombies)
 	for _, pid := range zombies {
-		exit, err := g.waitExit(pid, shellTime)
+		exit, err := g.exitOfZombie(pid)
 		if err != nil {
 			return err
 		}
@@ -439,6 +457,16 @@ func (g *Guardian) waitExit(pid int, timeout time.Duration) (Exit, error) {
 	if ready == 0 {
 		return Exit{}, g.timeout("process %d has not ended after %v", pid, timeout)
 	}
+	return g.exitOf(pid, fd)
+}
+
+// exitOfZombie is exitOf for a child of ours that has ended.
+func (g *Guardian) exitOfZombie(pid int) (Exit, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return Exit{}, fmt.Errorf("open a pidfd of process %d: %w", pid, err)
+	}
+	defer unix.Close(fd)
 	return g.exitOf(pid, fd)
 }
 
@@ -577,7 +605,8 @@ func (g *Guardian) endAll() error {
 		if err != nil {
 			return fmt.Errorf("list the children of the guardian: %w", err)
 		}
-		for _, pid := range children {
+		// The newest first: it is the one that may be about to start another.
+		for _, pid := range slices.Backward(children) {
 			// Nobody but we ourselves reaps a child of ours: the pid is its own.
 			if err := unix.Kill(pid, unix.SIGKILL); err != nil && err != unix.ESRCH {
 				return fmt.Errorf("end process %d: %w", pid, err)
@@ -592,6 +621,7 @@ func (g *Guardian) endAll() error {
 				return fmt.Errorf("wait for process %d: %w", pid, err)
 			}
 		}
+		g.zombies.Clear()
 		if len(children) == 0 { // The list may have missed one. wait(2) does not.
 			if _, err := unix.Wait4(-1, nil, unix.WALL|unix.WNOHANG, nil); err == unix.ECHILD {
 				return nil

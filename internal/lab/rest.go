@@ -78,7 +78,14 @@ func (g *Guardian) look() look {
 	l := look{switches: map[int]uint64{}, quiet: true}
 	own := g.shells()
 	ours, _ := proc.Children(os.Getpid())
-	level := slices.Clone(ours)
+	var level []int
+	for _, pid := range ours {
+		if _, known := g.zombies.Load(pid); known {
+			l.switches[pid] = ended
+		} else {
+			level = append(level, pid)
+		}
+	}
 	oldestFirst(level)
 	for len(level) > 0 {
 		var below []int
@@ -92,6 +99,9 @@ func (g *Guardian) look() look {
 				// If it has ended since our last look, its children may have gone to
 				// a subreaper below us, where we do not see that they are new.
 				l.switches[pid] = ended
+				if _, isOurs := slices.BinarySearch(ours, pid); isOurs {
+					g.zombies.Store(pid, true)
+				}
 				continue
 			}
 			below = append(below, children...)
