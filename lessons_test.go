@@ -364,6 +364,13 @@ var haveMan = sync.OnceValue(func() bool { return exec.Command("man", "-w", "2",
 // manAnswers are the answers of man(1) so far. It is slow, and the pages are few.
 var manAnswers sync.Map
 
+// manOwner are the pages that the Linux man-pages project does not have itself, with a
+// program that comes in the same package. Without it the page need not be there.
+var manOwner = map[string]string{
+	"8 logrotate": "logrotate", "1 strace": "strace", "5 subuid": "useradd",
+	"7 daemon": "systemctl", "1 init": "systemctl", "5 systemd.exec": "systemctl", "5 systemd.service": "systemctl",
+}
+
 // manExists asks man(1) for a page, where it can be asked.
 func manExists(page, section string) error {
 	// The Linux man-pages project has split these off later than many systems have it.
@@ -371,6 +378,11 @@ func manExists(page, section string) error {
 		return nil // The address has been compared with the name.
 	}
 	name := section + " " + page
+	if owner := manOwner[name]; owner != "" {
+		if _, err := exec.LookPath(owner); err != nil {
+			return nil
+		}
+	}
 	answer, known := manAnswers.Load(name)
 	if !known {
 		out, err := exec.Command("man", "-w", section, page).CombinedOutput()
