@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"syscall"
 )
 
@@ -32,10 +31,9 @@ func launch(args []string) error {
 	// The child calls setsid(2) before its first instruction. It then leads a
 	// session and a process group of its own, with no controlling terminal.
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	// execve(2) keeps an ignored signal ignored, and sets a handled one back to its
-	// default action. So all are handled here: the child starts with the defaults.
-	signal.Notify(make(chan os.Signal, 1))
-	if err := unblockSignals(); err != nil {
+	// execve(2) would keep a signal ignored or blocked that our caller ignored or
+	// blocked (daemon(7), SysV daemons, steps 2 and 3).
+	if err := defaultSignals(); err != nil {
 		return err
 	}
 	if err := closeInherited(); err != nil {
@@ -50,7 +48,7 @@ func launch(args []string) error {
 		os.Remove(dir)
 		return fmt.Errorf("start the daemon: %w", err)
 	}
-	if _, err := fmt.Printf("pid %d\n", child.Process.Pid); err != nil {
+	if err := sayPID(child.Process.Pid); err != nil {
 		// A failed start must not leave a daemon that nobody knows of.
 		child.Process.Kill()
 		child.Wait()

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -37,10 +36,9 @@ func launch(c config, args []string) error {
 	// The child calls setsid(2) before its first instruction. It then leads a
 	// session and a process group of its own, with no controlling terminal.
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	// execve(2) keeps an ignored signal ignored, and sets a handled one back to its
-	// default action. So all are handled here: the child starts with the defaults.
-	signal.Notify(make(chan os.Signal, 1))
-	if err := unblockSignals(); err != nil {
+	// execve(2) would keep a signal ignored or blocked that our caller ignored or
+	// blocked (daemon(7), SysV daemons, steps 2 and 3).
+	if err := defaultSignals(); err != nil {
 		return err
 	}
 	if err := closeInherited(); err != nil {
@@ -58,7 +56,7 @@ func launch(c config, args []string) error {
 	}
 	err = awaitLock(c, child.Process)
 	if err == nil {
-		_, err = fmt.Printf("pid %d\n", child.Process.Pid)
+		err = sayPID(child.Process.Pid)
 	}
 	if err != nil {
 		// A failed start must not leave a daemon that nobody knows of.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -35,10 +34,9 @@ func launch(c config, args []string) error {
 	// for them: they are open and usable, and nobody's terminal or pipe.
 
 	// The child is in our session, which has no terminal. We lead it (refork.go).
-	// execve(2) keeps an ignored signal ignored, and sets a handled one back to its
-	// default action. So all are handled here: the child starts with the defaults.
-	signal.Notify(make(chan os.Signal, 1))
-	if err := unblockSignals(); err != nil {
+	// execve(2) would keep a signal ignored or blocked that our caller ignored or
+	// blocked (daemon(7), SysV daemons, steps 2 and 3).
+	if err := defaultSignals(); err != nil {
 		return err
 	}
 	if err := closeInherited(); err != nil {
@@ -59,7 +57,7 @@ func launch(c config, args []string) error {
 	}
 	err = awaitReady(c.wait)
 	if err == nil {
-		_, err = fmt.Printf("pid %d\n", child.Process.Pid)
+		err = sayPID(child.Process.Pid)
 	}
 	if err == nil {
 		err = sayReady() // We are the leader, and the launcher waits for us.

@@ -3,16 +3,18 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
 
 // noNewPrivileges sets PR_SET_NO_NEW_PRIVS (prctl(2)): no program that the daemon starts
-// gives it more rights, be it set-user-ID or with capabilities of its own. It is this
-// thread's, and what is started from it inherits it: unblockSignals has bound us to one.
+// gives it more rights, be it set-user-ID or with capabilities of its own. It is a
+// thread's, and what that thread starts inherits it: so the goroutine stays on this one.
 //
 // Root's inheritable capabilities are emptied, too: setuid(2) leaves them as they are.
 func noNewPrivileges() error {
+	runtime.LockOSThread()
 	err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	if err == nil && os.Geteuid() == 0 {
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
