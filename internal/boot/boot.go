@@ -228,7 +228,11 @@ func (s *System) Boot(timeout time.Duration) error {
 // awaitReady waits until systemd says that it is up (sd_notify(3)), or has ended.
 func (s *System) awaitReady(deadline time.Time) error {
 	ended := make(chan error, 1)
+	over := errors.New("PID 1 has ended")
 	gone, err := watchEnd(s.pid)
+	if errors.Is(err, syscall.ESRCH) { // The guardian has waited for it already.
+		return over
+	}
 	if err != nil {
 		return err
 	}
@@ -242,7 +246,7 @@ func (s *System) awaitReady(deadline time.Time) error {
 	for {
 		n, err := s.notify.Read(message)
 		if err != nil {
-			return cmp.Or(<-ended, fmt.Errorf("PID 1 has ended"))
+			return cmp.Or(<-ended, over)
 		}
 		for line := range strings.Lines(string(message[:n])) {
 			if strings.TrimSpace(line) == "READY=1" {
