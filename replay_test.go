@@ -374,7 +374,7 @@ var masterCheckout = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp("", "daemonsteps-checkout-")
+	dir, err := os.MkdirTemp("", "checkout-")
 	if err != nil {
 		return "", err
 	}

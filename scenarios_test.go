@@ -5,11 +5,13 @@ package daemonsteps
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -680,6 +682,17 @@ func program(step string) string {
 // built are the directories to remove when all tests are done.
 var built []string
 
+// moreAtOnce has twice as many tests run at once as there are processors, if nobody has
+// said how many: half of the time they wait for another process.
+func moreAtOnce() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	}
+}
+
 // watched runs the tests, and then looks for what they have left behind.
 type watched struct{ m *testing.M }
 
@@ -689,7 +702,8 @@ func (w watched) Run() int {
 		return 1
 	}
 	// All that the tests make for themselves is made here.
-	dir, err := os.MkdirTemp("", "daemonsteps-test-")
+	keep.InMemory()
+	dir, err := os.MkdirTemp("", "tests-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -697,6 +711,7 @@ func (w watched) Run() int {
 	os.Chmod(dir, 0o755)
 	os.Setenv("TMPDIR", dir)
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	moreAtOnce()
 	code := w.m.Run()
 	close(labs)
 	for l := range labs {

@@ -58,6 +58,7 @@ func run(m *testing.M) int {
 			signal.Notify(make(chan os.Signal, 1), sig)
 		}
 	}
+	keep.InMemory()
 	tmp, err := os.MkdirTemp("", "labtest-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
