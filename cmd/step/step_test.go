@@ -20,6 +20,7 @@ import (
 	"time"
 	"unsafe"
 
+	"daemonsteps/internal/keep"
 	"daemonsteps/internal/proc"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +45,7 @@ func TestMain(m *testing.M) {
 // testInOneDirectory runs the tests with a new directory as TMPDIR. All that they
 // make is in it, and all that they start can be found by it.
 func testInOneDirectory(m *testing.M) (status int, err error) {
+	keep.InMemory()
 	dir, err := os.MkdirTemp("", "step-test-")
 	if err != nil {
 		return 0, err
@@ -66,13 +68,34 @@ func testInOneDirectory(m *testing.M) (status int, err error) {
 		os.Exit(1)
 	}()
 
-	bin = filepath.Join(dir, "bin")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", bin+"/", ".", "../../steps/...")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
+	built, err := buildAll(filepath.Join("..", ".."))
+	if err != nil {
 		return 0, err
 	}
-	return m.Run(), nil
+	bin = filepath.Join(dir, "bin")
+	if err := os.CopyFS(bin, os.DirFS(built)); err != nil {
+		return 0, err
+	}
+	status = m.Run()
+	for _, dir := range keep.Temporary() {
+		os.RemoveAll(dir)
+	}
+	return status, nil
+}
+
+// buildAll returns a directory with the steps and this program.
+func buildAll(root string) (string, error) {
+	var sources []string
+	for _, pattern := range []string{"go.*", "steps/*/*.go", "cmd/step/*.go", "internal/proc/*.go"} {
+		paths, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			return "", err
+		}
+		sources = append(sources, paths...)
+	}
+	return keep.Build(root, "bin", sources, func(bin, _ string) error {
+		return keep.Go(".", "-o", bin+"/", ".", "../../steps/...")
+	})
 }
 
 // execWithoutPtrace becomes the program in args, in a process for which
