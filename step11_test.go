@@ -98,6 +98,11 @@ func asks(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// No other goroutine than main's runs on the main thread, then. The one below would leave
+// it in another network: the runtime ends any other thread, but parks that one, and
+// /proc/net is of the main thread's network.
+func init() { runtime.LockOSThread() }
+
 // dialIn returns a socket that is connected to a port of localhost in another network
 // namespace. A socket stays in the namespace in which it was made.
 func dialIn(namespace, port string) (int, error) {
