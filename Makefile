@@ -49,23 +49,30 @@ diff%: FORCE ## show what step N changes in the step before it
 
 # What differs in step N from the last commit is merged into each later step, as git
 # merges a branch: the committed step N is what both sides come from. A file that
-# conflicts keeps git's marks, and the rest is merged all the same.
+# conflicts keeps git's marks, and the rest is merged all the same. A new file goes to
+# steps that have one of the changed files, too.
 carry%: FORCE ## carry your uncommitted change of step N to all later steps
-	@this=$(call step,$*); status=0; old=$$(mktemp); trap 'rm -f "$$old"' EXIT; \
+	@this=$(call step,$*); status=0; before=$$(mktemp); trap 'rm -f "$$before"' EXIT; \
 	changed=$$(git diff --name-only --relative=steps/$$this HEAD -- steps/$$this; \
 		git ls-files --others --exclude-standard steps/$$this | sed 's|.*/||'); \
 	[ -n "$$changed" ] || { echo "$$this is as it was committed: nothing to carry" >&2; exit 1; }; \
 	for later in $(STEPS); do \
 		[ "$$later" \> "$$this" ] || continue; \
+		stood=; stands=; \
+		for file in $$changed; do \
+			git cat-file -e HEAD:steps/$$this/$$file 2>/dev/null || continue; \
+			stood=1; [ ! -e steps/$$later/$$file ] || stands=1; \
+		done; \
 		for file in $$changed; do \
 			to=steps/$$later/$$file; new=steps/$$this/$$file; \
-			git show HEAD:$$new >"$$old" 2>/dev/null || : >"$$old"; \
+			git show HEAD:$$new >"$$before" 2>/dev/null || : >"$$before"; \
 			if [ ! -e $$new ]; then \
-				if cmp -s "$$old" $$to; then rm $$to; echo "$$to: removed"; \
+				if cmp -s "$$before" $$to; then rm $$to; echo "$$to: removed"; \
 				elif [ -e $$to ]; then echo "$$to: kept, since it differs from the removed one" >&2; status=1; fi; \
 			elif [ ! -e $$to ]; then \
-				if [ -s "$$old" ]; then echo "$$to: not there any more" >&2; else cp $$new $$to; echo "$$to: new"; fi; \
-			elif git merge-file -q -L $$later -L 'before the change' -L $$this $$to "$$old" $$new; then echo "$$to: merged"; \
+				if [ -s "$$before" ]; then echo "$$to: not there any more" >&2; \
+				elif [ -z "$$stood" ] || [ -n "$$stands" ]; then cp $$new $$to; echo "$$to: new"; fi; \
+			elif git merge-file -q -L $$later -L 'before the change' -L $$this $$to "$$before" $$new; then echo "$$to: merged"; \
 			else echo "$$to: conflict" >&2; status=1; fi; \
 		done; \
 	done; exit $$status
