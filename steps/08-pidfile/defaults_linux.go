@@ -13,15 +13,11 @@ import (
 )
 
 // defaultSignals has the child start with no signal ignored and none blocked,
-// whatever our caller did. The kernel tells what it did: most often nothing.
+// whatever our caller did. Most often it did neither, and nothing is to be done.
 func defaultSignals() error {
-	text, err := os.ReadFile("/proc/self/status") // proc_pid_status(5)
-	ignored, err1 := signalSet(string(text), "SigIgn")
-	blocked, err2 := signalSet(string(text), "SigBlk")
-	for _, err := range []error{err, err1, err2} {
-		if err != nil {
-			return fmt.Errorf("read our signals: %w", err)
-		}
+	ignored, err := ignoredSignals()
+	if err != nil {
+		return fmt.Errorf("find out which signals are ignored: %w", err)
 	}
 	// execve(2) sets a handled signal back to its default action.
 	for sig := syscall.Signal(1); ignored>>(sig-1) != 0; sig++ {
@@ -29,21 +25,28 @@ func defaultSignals() error {
 			signal.Notify(make(chan os.Signal, 1), sig)
 		}
 	}
-	if blocked == 0 {
-		return nil
-	}
 	// Each thread has a mask of its own, and a child gets that of the thread that
-	// starts it, so the goroutine stays on this one.
-	runtime.LockOSThread()
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil); err != nil {
+	// starts it. All of them begin with our caller's.
+	var blocked, none unix.Sigset_t
+	err = unix.PthreadSigmask(unix.SIG_SETMASK, nil, &blocked)
+	if err == nil && blocked != none {
+		runtime.LockOSThread() // The goroutine stays on the thread with the empty mask.
+		err = unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil)
+	}
+	if err != nil {
 		return fmt.Errorf("unblock the signals: %w", err)
 	}
 	return nil
 }
 
-// signalSet returns one of the sets of signals in a status file. Bit 0 is signal 1.
-func signalSet(status, name string) (uint64, error) {
-	_, rest, _ := strings.Cut(status, "\n"+name+":\t")
+// ignoredSignals returns a set in which bit 0 stands for signal 1: the kernel's word,
+// in proc_pid_status(5).
+func ignoredSignals() (uint64, error) {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), "\nSigIgn:\t")
 	set, _, _ := strings.Cut(rest, "\n")
 	return strconv.ParseUint(set, 16, 64)
 }
