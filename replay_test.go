@@ -100,6 +100,7 @@ type replay struct {
 }
 
 func newReplay(t *testing.T) *replay {
+	dir := checkout(t) // First, since it goes last: what runs in it may write until it is ended.
 	l, err := lab.New(lab.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +116,7 @@ func newReplay(t *testing.T) *replay {
 			t.Fatal(err)
 		}
 	}
-	s, err := l.Start(lab.Command{Way: lab.Direct, Args: []string{sh, "-i"}, Dir: checkout(t), Env: map[string]string{
+	s, err := l.Start(lab.Command{Way: lab.Direct, Args: []string{sh, "-i"}, Dir: dir, Env: map[string]string{
 		"PS1": "$ ", "PS2": "> ", "ENV": "", "TERM": "dumb", "XDG_RUNTIME_DIR": "",
 		// So that a package compiled in one checkout serves for another.
 		"GOFLAGS": "-trimpath -buildvcs=false", "CGO_ENABLED": "0",
