@@ -64,6 +64,9 @@ func TestReplayBites(t *testing.T) {
 		{"dots stand for anything", "$ echo one two three\none … three\n", ""},
 		{"in one line", "$ echo one; echo three\none … three\n", `shows "one … three"`},
 		{"dots alone for any lines", "$ echo one; echo two; echo three\n…\nthree\n", ""},
+		{"who sleeps may run", "$ echo 'Rsl x'; echo x SN\nSsl x\nx S\n", ""},
+		{"but not lead a session", "$ echo Ssl x\nSl x\n", `shows "Sl x"`},
+		{"or be a zombie", "$ echo Z x\nS x\n", `shows "S x"`},
 		{"white space is one space", "$ echo 'one    two'\none two\n", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -287,14 +290,22 @@ var (
 	// number is what stands for a pid in a document, or in the name of a file.
 	number = regexp.MustCompile(`\b[1-9]\d{3,}\b`)
 	spaces = regexp.MustCompile(`[ \t]+`)
+	// state is what ps(1) shows of a process that runs, sleeps, or waits for a disk,
+	// nice or not.
+	state = regexp.MustCompile(`(^| )[RSD][<N]?(s?l?\+?)( |$)`)
 )
+
+// alike brings a line into the form in which it is compared.
+func alike(line string) string {
+	line = strings.TrimSpace(spaces.ReplaceAllString(line, " "))
+	return state.ReplaceAllString(line, "${1}S${2}${3}")
+}
 
 // match compares a line of a document with one of the terminal. A number of four
 // digits or more stands for any number, but for the same one everywhere, and another
 // one for another. "…" stands for anything. White space is white space.
 func (r *replay) match(want, got string) bool {
-	want = strings.TrimSpace(spaces.ReplaceAllString(want, " "))
-	got = strings.TrimSpace(spaces.ReplaceAllString(got, " "))
+	want, got = alike(want), alike(got)
 	var pattern strings.Builder
 	var names []string
 	rest := want
