@@ -277,6 +277,42 @@ func TestRestAgain(t *testing.T) {
 	}
 }
 
+// Who has ended needs no second look. A program that starts itself for ever leaves
+// thousands, and to read of each of them again and again took longer than it took the
+// program to use up all pids.
+func TestLiveAmongMany(t *testing.T) {
+	t.Parallel()
+	const many = 300
+	l := newLab(t, Options{})
+	start(t, l, Command{Args: sh(fmt.Sprintf("i=0; while [ $i -lt %d ]; do (true &); i=$((i+1)); done", many))})
+	rest(t, l)
+	if ended, err := l.Ended(); err != nil || len(ended) != many {
+		t.Fatalf("%d have ended, %v", len(ended), err)
+	}
+	before := reads(t, l.guardian.Process.Pid)
+	if live, err := l.Live(); err != nil || len(live) > 0 {
+		t.Errorf("live: %v, %v", live, err)
+	}
+	if n := reads(t, l.guardian.Process.Pid) - before; n > many {
+		t.Errorf("%d reads to see that nobody lives", n)
+	}
+}
+
+// reads returns how often a process has called read(2) so far, and the like
+// (proc_pid_io(5), syscr).
+func reads(t *testing.T, pid int) (n int) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		t.Skip("this kernel does not count reads: ", err)
+	}
+	_, rest, _ := strings.Cut(string(text), "syscr: ")
+	if _, err := fmt.Sscan(rest, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // A shell that starts another of its kind, and ends, again and again. It stops
 // after a while, should a test not be able to end it.
 const chain = `f() { [ $1 -gt 0 ] && f $(($1-1)) & }; f 20000`
