@@ -456,18 +456,31 @@ func left(ts *testscript.TestScript, neg bool, args []string) {
 	}))
 	if len(args) == 1 && args[0] == "nothing" {
 		if nothing := len(live) == 0 && len(there) == 0; nothing == neg {
-			ts.Fatalf("left: processes %v, files %q", live, there)
+			ts.Fatalf("left: processes %q, files %q", described(st, live), there)
 		}
 		return
 	}
 	if neg || len(args) != len(there) {
-		ts.Fatalf("left: processes %v, files %q", live, there)
+		ts.Fatalf("left: processes %q, files %q", described(st, live), there)
 	}
 	for i, pattern := range args {
 		if ok, err := filepath.Match(pattern, there[i]); err != nil || !ok {
 			ts.Fatalf("left: %q, not %q (%v)", there[i], pattern, err)
 		}
 	}
+}
+
+// described says what processes are.
+func described(st *stage, pids []int) (list []string) {
+	for _, pid := range pids {
+		p, err := st.lab.State(pid)
+		if err != nil {
+			list = append(list, err.Error())
+			continue
+		}
+		list = append(list, fmt.Sprintf("%d, child of %d, in session %d, state %s: %s", p.PID, p.PPID, p.SID, p.State, strings.Join(p.Cmdline, " ")))
+	}
+	return list
 }
 
 func onSession(f func(*lab.Session) error) func(*testscript.TestScript, bool, []string) {

@@ -16,8 +16,9 @@ import (
 //
 // How does one know that a process has done all that a signal made it do? Not by
 // waiting a while. A thread that has something to do is in state R, for running
-// or ready to run, from the moment it is woken. So if all threads are asleep, and
-// none was switched to or from a processor between two looks (the counts of
+// or ready to run, from the moment it is woken; or else it has said that it is about
+// to sleep, and is still on a processor. So if all threads are asleep and off the
+// processors, and none was switched to or from one between two looks (the counts of
 // context switches in proc_pid_status(5) stand still), then none of them ran in
 // between, none can have woken another, and nothing is under way.
 func (g *Guardian) Rest(t Timed, reply *[]int) error {
@@ -30,8 +31,9 @@ func (g *Guardian) Rest(t Timed, reply *[]int) error {
 		if !busy(first.live) {
 			if first = g.look(); first.quiet && first.whole {
 				time.Sleep(gap)
+				active := first.active() // Before the second look, which shows what it does.
 				second := g.look()
-				if second.quiet && second.whole && maps.Equal(first.switches, second.switches) {
+				if !active && second.quiet && second.whole && maps.Equal(first.switches, second.switches) {
 					*reply = second.live
 					return nil
 				}
@@ -64,6 +66,16 @@ type look struct {
 	switches map[int]uint64 // context switches of every thread; ended for a process
 	quiet    bool           // all threads are at rest
 	whole    bool           // nobody can have been missed
+}
+
+// active says whether one of the threads only seemed to be asleep.
+func (l look) active() bool {
+	for tid, switches := range l.switches {
+		if switches != ended && proc.Active(tid) {
+			return true
+		}
+	}
+	return false
 }
 
 // ended stands in look.switches for a process that has ended.

@@ -99,6 +99,7 @@ func TestNotices(t *testing.T) {
 func testNotices(t *testing.T, l *Lab, deep bool) {
 	t.Helper()
 	s := start(t, l, Command{Args: sleep, Way: Service})
+	rest(t, l) // In the middle of execve(2) a process has no environment.
 	path := ""
 	for _, entry := range environ(t, s.Info.Launcher) {
 		if value, ok := strings.CutPrefix(entry, "NOTIFY_SOCKET="); ok {

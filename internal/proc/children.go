@@ -13,36 +13,53 @@ import (
 
 // Children returns the children of a process, sorted, zombies among them.
 //
-// The list is sure only while nothing moves. When a thread ends meanwhile, its
-// children pass to another thread and may be missed.
+// The list is sure only while no child is started or ends. A thread that ends
+// meanwhile hands its children to another one, and then all are asked again.
 func Children(pid int) ([]int, error) {
 	pids, err := children(pid)
 	return pids, goneError(pid, err)
 }
 
-func children(pid int) ([]int, error) {
-	pids := []int{}
+// asks is how often the threads of a process are asked, if one ends each time.
+const asks = 100
+
+func children(pid int) (pids []int, err error) {
+	for range asks {
+		ended := false
+		if pids, ended, err = childrenOfThreads(pid); err != nil || !ended {
+			break
+		}
+	}
+	slices.Sort(pids)
+	return slices.Compact(pids), err
+}
+
+// childrenOfThreads returns the children of all threads, and whether one of these has
+// ended meanwhile.
+func childrenOfThreads(pid int) (pids []int, ended bool, err error) {
+	pids = []int{}
 	tids, err := numbersIn(pidPath(pid, "task"))
 	if err != nil {
-		return pids, err
+		return pids, false, err
 	}
 	// Every thread can start children, and the kernel lists them by thread.
 	for _, tid := range tids {
 		more, ok, err := childrenOfThread(pid, tid)
 		if err != nil {
-			return pids, err
+			return pids, false, err
 		}
 		if !ok {
 			// Has the thread ended, or is this a kernel without
 			// CONFIG_PROC_CHILDREN?
 			if _, err := os.Stat(pidPath(pid, "task", strconv.Itoa(tid))); err == nil {
-				return childrenByScan(pid)
+				pids, err := childrenByScan(pid)
+				return pids, false, err
 			}
+			ended = true
 		}
 		pids = append(pids, more...)
 	}
-	slices.Sort(pids)
-	return slices.Compact(pids), nil
+	return pids, ended, nil
 }
 
 // childrenOfThread returns the children that one thread has started or adopted, and

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -641,6 +642,34 @@ func TestChildrenOfAllThreads(t *testing.T) {
 	got, err := Children(os.Getpid())
 	equal(t, "error", err, nil)
 	equal(t, "children", got, []int{c.Process.Pid})
+}
+
+// A thread that sleeps is not active, one that runs is, and one that has ended, too.
+func TestActive(t *testing.T) {
+	for script, want := range map[string]bool{"while :; do :; done": true, "kill -STOP $$": false, "read x": false} {
+		cmd := exec.Command("/bin/sh", "-c", script)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		pid := cmd.Process.Pid
+		late := time.Now().Add(10 * time.Second)
+		for Active(pid) != want { // It begins its life by running.
+			if time.Now().After(late) {
+				t.Errorf("%s: active: %v", script, !want)
+				break
+			}
+		}
+		cmd.Process.Kill()
+		in.Close()
+		cmd.Wait()
+		if !Active(pid) {
+			t.Errorf("%s: not active, and it has gone", script)
+		}
+	}
 }
 
 func TestThreads(t *testing.T) {

@@ -87,6 +87,21 @@ func Glance(pid int) ([]Thread, []int, error) {
 	return threads, kids, err
 }
 
+// Active says whether a thread runs, or waits for a processor. State S alone does not
+// tell: wait(2) for one sets it before it looks for a child, and while it then reaps one
+// the thread is in state S, and runs. So the kernel is asked for the system call in which
+// the thread is (proc_pid_syscall(5)). It answers for one that is off the processors, and
+// waits for another to be. One that has gone is active. A thread that we may not ask about
+// is not, as far as we know.
+func Active(tid int) bool {
+	text, err := readFile(pidPath(tid, "syscall"), nil)
+	if gone(err) { // the thread, or is there no such file on this kernel?
+		_, err = readFile(pidPath(tid, "status"), nil)
+		return gone(err)
+	}
+	return string(text) == "running\n"
+}
+
 // parseThread does for a few lines what readStatus does for many, and makes
 // no garbage.
 func parseThread(text []byte) (Thread, error) {
