@@ -5,6 +5,7 @@ package boot
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -141,6 +142,25 @@ func hold(t *testing.T) {
 	}
 	fmt.Println(s.guardian.Process.Pid, s.pid, s.dir, filepath.Join(cgroups, "daemonsteps-"+filepath.Base(s.dir)))
 	select {}
+}
+
+// Who stops goes on, as often as it stops.
+func TestKeepGoing(t *testing.T) {
+	cmd := exec.Command("/bin/sh", "-c", "kill -STOP $$; kill -STOP $$; echo on")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(timeout, func() { cmd.Process.Kill() })
+	defer late.Stop()
+	go keepGoing(cmd.Process.Pid)
+	text, _ := io.ReadAll(out)
+	if err := cmd.Wait(); err != nil || string(text) != "on\n" {
+		t.Errorf("%q, %v", text, err)
+	}
 }
 
 // A machine whose systemd does not come up is told, with its console, and is gone.

@@ -54,6 +54,7 @@ func (s *System) dial() (*bus, error) {
 			ours.Close()
 			return nil, err
 		}
+		go keepGoing(bridge.Process.Pid)
 		conn, err := dbus.NewConn(bridged{ours, bridge})
 		if err == nil {
 			err = conn.Auth([]dbus.Auth{dbus.AuthExternal("0")})
@@ -93,6 +94,26 @@ func (s *System) dial() (*bus, error) {
 		return nil, fmt.Errorf("subscribe to PID 1: %w", err)
 	}
 	return b, nil
+}
+
+// keepGoing has a child go on whenever it has stopped, until it is waited for. When the
+// machine goes down its last process stops all others for a moment. nsenter(1), which is
+// not on the machine, stops with its child, and nobody would have it go on. The machine
+// would wait 90 seconds for the child.
+func keepGoing(pid int) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	for {
+		err := unix.Waitid(unix.P_PIDFD, fd, nil, unix.WSTOPPED, nil)
+		if err == nil {
+			unix.PidfdSendSignal(fd, unix.SIGCONT, nil, 0)
+		} else if err != unix.EINTR {
+			return // ECHILD: it has been waited for.
+		}
+	}
 }
 
 func (b *bus) close() {
