@@ -290,6 +290,8 @@ func (s *System) WaitDown(timeout time.Duration) (syscall.Signal, error) {
 // root and its working directory.
 func (s *System) Command(args ...string) *exec.Cmd {
 	cmd := exec.Command("nsenter", append([]string{"--target", fmt.Sprint(s.pid), "--all", "--root", "--wd", "--"}, args...)...)
+	// It must not outlive us: the machine cannot go while it has a child of it to reap.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "LC_ALL=C.UTF-8", "SYSTEMD_PAGER=cat", "SYSTEMD_COLORS=0"}
 	return cmd
 }
