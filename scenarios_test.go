@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -695,6 +696,21 @@ func program(step string) string {
 // built are the directories to remove when all tests are done.
 var built []string
 
+// removeIfInterrupted removes a directory and ends this process when that is asked to
+// end. The processes of the labs are then ended by their guardians: until they are, what
+// they write may have to be removed once more.
+func removeIfInterrupted(dir string) {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	<-asked
+	for range 100 {
+		if os.RemoveAll(dir) == nil {
+			break
+		}
+	}
+	os.Exit(1)
+}
+
 // moreAtOnce has twice as many tests run at once as there are processors, if nobody has
 // said how many: half of the time they wait for another process.
 func moreAtOnce() {
@@ -723,6 +739,7 @@ func (w watched) Run() int {
 	}
 	os.Chmod(dir, 0o755)
 	os.Setenv("TMPDIR", dir)
+	go removeIfInterrupted(dir)
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	moreAtOnce()
 	code := w.m.Run()
