@@ -697,11 +697,15 @@ func program(step string) string {
 var built []string
 
 // removeIfInterrupted removes a directory and ends this process when that is asked to
-// end. The processes of the labs are then ended by their guardians: until they are, what
-// they write may have to be removed once more.
+// end. The guardians end the labs' processes when we have gone: what these still write
+// may have to be removed once more. A signal that was ignored, as by nohup(1), stays so.
 func removeIfInterrupted(dir string) {
 	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(sig) {
+			signal.Notify(asked, sig)
+		}
+	}
 	<-asked
 	for range 100 {
 		if os.RemoveAll(dir) == nil {

@@ -98,9 +98,8 @@ func asks(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// No other goroutine than main's runs on the main thread, then. The one below would leave
-// it in another network: the runtime ends any other thread, but parks that one, and
-// /proc/net is of the main thread's network.
+// No other goroutine than main's runs on the main thread, then. The one below would take
+// it into another network, and /proc/net is of the main thread's.
 func init() { runtime.LockOSThread() }
 
 // dialIn returns a socket that is connected to a port of localhost in another network
@@ -116,8 +115,20 @@ func dialIn(namespace, port string) (int, error) {
 	}
 	done := make(chan result)
 	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		runtime.LockOSThread()
 		fd, err := func() (int, error) {
+			back, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return -1, fmt.Errorf("open our network: %w", err)
+			}
+			// The thread goes on to serve others. It must not end either: what it has
+			// started, such as a bridge of TestBoot's, may end with it (PR_SET_PDEATHSIG).
+			defer func() {
+				if unix.Setns(back, unix.CLONE_NEWNET) == nil {
+					runtime.UnlockOSThread()
+				}
+				unix.Close(back)
+			}()
 			ns, err := unix.Open(namespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 			if err != nil {
 				return -1, fmt.Errorf("open %s: %w", namespace, err)
