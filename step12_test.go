@@ -391,8 +391,9 @@ func showUnit(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprintln(ts.Stdout(), value)
 }
 
-// inJournal looks for a line of the unit, or of systemd about it, since the scenario
-// began. It waits for it: systemd writes some of its lines after the fact.
+// inJournal waits for a line of the unit, or of systemd about it, since the scenario
+// began. Most are written after the fact, by whoever has been told of it.
+// With ! it looks once, at what had been written when it was called.
 func inJournal(ts *testscript.TestScript, neg bool, args []string) {
 	unit := "daemonsteps.service"
 	if len(args) == 3 && args[0] == "-u" {
@@ -404,16 +405,49 @@ func inJournal(ts *testscript.TestScript, neg bool, args []string) {
 	m := machineOf(ts)
 	pattern, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
-	if out, err := m.run("journalctl", "--sync"); err != nil {
-		ts.Fatalf("%v: %s", err, out)
+	journalctl := []string{"journalctl", "--quiet", "--output=cat", "--unit=" + unit, "--after-cursor=" + m.cursor}
+	var out string
+	if neg {
+		if out, err = m.run("journalctl", "--sync"); err == nil {
+			out, err = m.run(journalctl...)
+		}
+	} else {
+		out, err = m.follow(pattern, append(journalctl, "--follow", "--no-tail")...)
 	}
-	out, err := m.run("journalctl", "--quiet", "--output=cat", "--unit="+unit, "--after-cursor="+m.cursor)
+	if err != nil || pattern.MatchString(out) == neg {
+		ts.Fatalf("%v; the journal of %s since the scenario began:\n%s", err, unit, out)
+	}
+}
+
+// follow runs a command that goes on writing, until its output matches. It returns all
+// that it has read. The command ends since nobody reads on.
+func (m *machine) follow(pattern *regexp.Regexp, args ...string) (string, error) {
+	r, w, err := os.Pipe()
 	if err != nil {
-		ts.Fatalf("%v: %s", err, out)
+		return "", err
 	}
-	if pattern.MatchString(out) == neg {
-		ts.Fatalf("the journal of %s since the scenario began:\n%s", unit, out)
+	defer r.Close()
+	cmd := m.Command(args...)
+	cmd.Stdout, cmd.Stderr = w, w
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		return "", err
 	}
+	r.SetReadDeadline(time.Now().Add(deadline))
+	var out []byte
+	for err == nil && !pattern.Match(out) {
+		var n int
+		b := make([]byte, 4096)
+		n, err = r.Read(b)
+		out = append(out, b[:n]...)
+	}
+	r.Close()
+	cmd.Wait() // Its status says that it could not write.
+	if err != nil {
+		err = fmt.Errorf("%s: wait for %q: %w", strings.Join(args, " "), pattern, err)
+	}
+	return string(out), err
 }
 
 // ask connects to the daemon's socket, and returns what it is told.

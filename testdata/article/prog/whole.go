@@ -96,8 +96,10 @@ func all(left int) {
 	}
 	leaveTerminal()
 	useDirectory()
-	if cold {
-		time.Sleep(time.Millisecond) // The first timer of this process.
+	// The first timer that the process waits for ends it. One that is past before the
+	// process could wait, on a busy machine, does not: so there is always another.
+	for cold {
+		time.Sleep(time.Millisecond)
 	}
 }
 
