@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -696,25 +695,6 @@ func program(step string) string {
 // built are the directories to remove when all tests are done.
 var built []string
 
-// removeIfInterrupted removes a directory and ends this process when that is asked to
-// end. The guardians end the labs' processes when we have gone: what these still write
-// may have to be removed once more. A signal that was ignored, as by nohup(1), stays so.
-func removeIfInterrupted(dir string) {
-	asked := make(chan os.Signal, 1)
-	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(sig) {
-			signal.Notify(asked, sig)
-		}
-	}
-	<-asked
-	for range 100 {
-		if os.RemoveAll(dir) == nil {
-			break
-		}
-	}
-	os.Exit(1)
-}
-
 // moreAtOnce has twice as many tests run at once as there are processors, if nobody has
 // said how many: half of the time they wait for another process.
 func moreAtOnce() {
@@ -743,7 +723,7 @@ func (w watched) Run() int {
 	}
 	os.Chmod(dir, 0o755)
 	os.Setenv("TMPDIR", dir)
-	go removeIfInterrupted(dir)
+	keep.RemoveIfInterrupted(dir, func() {}) // The guardians end the labs' processes when we have gone.
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	moreAtOnce()
 	code := w.m.Run()

@@ -13,6 +13,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"daemonsteps/internal/keep"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -26,6 +28,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	bin = dir
+	keep.RemoveIfInterrupted(dir, func() {})
 	status := 1
 	if text, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin+"/", ".").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%v\n%s", err, text)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -54,19 +53,14 @@ func testInOneDirectory(m *testing.M) (status int, err error) {
 	os.Setenv("TMPDIR", dir)
 
 	// A daemon outlives a ^C. One that a test has started must not.
-	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	go func() {
-		<-interrupted
+	keep.RemoveIfInterrupted(dir, func() {
 		syscall.ForkLock.Lock() // From here on we start nothing.
 		for heirs := heirsOf(dir); len(heirs) > 0; heirs = heirsOf(dir) {
 			for _, p := range heirs {
 				p.kill()
 			}
 		}
-		os.RemoveAll(dir)
-		os.Exit(1)
-	}()
+	})
 
 	built, err := buildAll(filepath.Join("..", ".."))
 	if err != nil {

@@ -51,13 +51,6 @@ func run(m *testing.M) int {
 		// With -race every process waits a second before it exits, if not told so.
 		os.Setenv("GORACE", "atexit_sleep_ms=0")
 	}
-	// What we were started to ignore (a shell's background job ignores SIGINT) is
-	// at its default action in what we start: a signal that is handled here is.
-	for _, sig := range []os.Signal{hup, intr} {
-		if signal.Ignored(sig) {
-			signal.Notify(make(chan os.Signal, 1), sig)
-		}
-	}
 	keep.InMemory()
 	tmp, err := os.MkdirTemp("", "labtest-")
 	if err != nil {
@@ -65,6 +58,14 @@ func run(m *testing.M) int {
 		return 1
 	}
 	os.Setenv("TMPDIR", tmp)
+	keep.RemoveIfInterrupted(tmp, func() {}) // The guardians end what we have started when we have gone.
+	// What we were started to ignore (a shell's background job ignores SIGINT) is
+	// at its default action in what we start: a signal that is handled here is.
+	for _, sig := range []os.Signal{hup, intr} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
 	if !raceDetector && testing.CoverMode() == "" { // They look at processes of this program alone.
 		if Helper, err = keep.LabHelper(filepath.Join("..", "..")); err != nil {
 			fmt.Fprintln(os.Stderr, "build the helper:", err)
