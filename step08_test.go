@@ -662,7 +662,9 @@ func TestPIDFileStormBites(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := newPIDStorm(t, witnessed(t, "09-ready", c.edits...))
-			if said := strings.Join(s.storm(4, 1), "\n"); !strings.Contains(said, c.want) {
+			// One round is nearly always enough. Losers that write before the winner does
+			// may be overlooked: their pids are soon gone.
+			if said := strings.Join(s.storm(4, 20), "\n"); !strings.Contains(said, c.want) {
 				t.Errorf("said %q, and not %q", said, c.want)
 			}
 		})
