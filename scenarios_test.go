@@ -723,7 +723,17 @@ func (w watched) Run() int {
 	}
 	os.Chmod(dir, 0o755)
 	os.Setenv("TMPDIR", dir)
-	keep.RemoveIfInterrupted(dir, func() {}) // The guardians end the labs' processes when we have gone.
+	// testscript has made a directory before this one, with our command in it.
+	var commands string
+	if command, err := exec.LookPath("isdaemon"); err == nil {
+		commands = filepath.Dir(filepath.Dir(command))
+	}
+	if !strings.HasPrefix(filepath.Base(commands), "testscript-main") {
+		fmt.Fprintf(os.Stderr, "isdaemon is in %q, which is not testscript's\n", commands)
+		return 1
+	}
+	// The guardians end the labs' processes when we have gone.
+	keep.RemoveIfInterrupted(dir, func() { os.RemoveAll(commands) })
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	moreAtOnce()
 	code := w.m.Run()

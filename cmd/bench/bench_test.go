@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	bin = dir
+	os.Setenv("TMPDIR", dir)
 	keep.RemoveIfInterrupted(dir, func() {})
 	status := 1
 	if text, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin+"/", ".").CombinedOutput(); err != nil {
@@ -111,16 +113,7 @@ func TestBench(t *testing.T) {
 
 // TestInterrupted holds that a ^C leaves nothing, when all is started and watched for long.
 func TestInterrupted(t *testing.T) {
-	cmd, dir := run(t, "-starts", "1", "-idle", "1h")
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	late := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
-	defer late.Stop()
+	cmd, out, dir := start(t)
 	// The first lines come before the table, the table before the daemons are watched.
 	text := make([]byte, 0, 4096)
 	for !strings.Contains(string(text), "11-privileges") {
@@ -134,20 +127,41 @@ func TestInterrupted(t *testing.T) {
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Wait()
-	if status := cmd.ProcessState.ExitCode(); status != 1 {
-		t.Errorf("status %d", status)
-	}
-	nothingLeft(t, dir)
+	ended(t, cmd, dir)
 }
 
-func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{"x"}, {"-starts", "0"}, {"-idle", "-1s"}, {"-nosuch"}} {
-		cmd, dir := run(t, args...)
-		text, _ := cmd.CombinedOutput()
-		if cmd.ProcessState.ExitCode() != 2 || len(text) == 0 {
-			t.Errorf("%q: status %d, %q", args, cmd.ProcessState.ExitCode(), text)
-		}
-		nothingLeft(t, dir)
+// TestNobodyReadsOn holds the same for a reader that has seen enough.
+func TestNobodyReadsOn(t *testing.T) {
+	cmd, out, dir := start(t)
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
 	}
+	out.Close()
+	ended(t, cmd, dir)
+}
+
+// start starts a bench that goes on for an hour.
+func start(t *testing.T) (cmd *exec.Cmd, out io.ReadCloser, dir string) {
+	t.Helper()
+	cmd, dir = run(t, "-starts", "1", "-idle", "1h")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+	t.Cleanup(func() { late.Stop() })
+	return cmd, out, dir
+}
+
+// ended holds that a bench says by its status that it was interrupted, and leaves nothing.
+func ended(t *testing.T, cmd *exec.Cmd, dir string) {
+	t.Helper()
+	cmd.Wait()
+	if status := cmd.ProcessState.ExitCode(); status != 1 {
+		t.Errorf("it ended with %v, and not with status 1", cmd.ProcessState)
+	}
+	nothingLeft(t, dir)
 }
