@@ -35,6 +35,10 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 			slog.Info(c.text, "n", n)
 			n++
 		case <-hangup:
+			if leadsTo(c.log, held) || leadsTo(c.file, held) { // by now; to close it would unlock it
+				slog.Error("nothing opened again: the PID file is the log or the configuration")
+				continue
+			}
 			report("log opened again", log.reopen())
 			report("configuration loaded", c.reload(given, tick))
 		case <-ctx.Done():

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -83,7 +84,7 @@ func main() {
 		// The daemon gets -foreground, and every other flag that we got.
 		args := []string{"-foreground"}
 		flags.Visit(func(f *flag.Flag) {
-			if f.Name != "leader" && f.Name != "ready" { // These are ours.
+			if !slices.Contains([]string{"foreground", "leader", "ready", "stop"}, f.Name) { // These are ours.
 				args = append(args, "-"+f.Name, f.Value.String())
 			}
 		})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,7 +12,8 @@ import (
 //
 // The pid may have been given to another process between our looking and our
 // sending. A pidfd (pidfd_open(2)) stays with the process it was opened for; so it is
-// opened first, and the holder asked for again.
+// opened first, and then we look again who the daemon is. One that ends has emptied
+// the file; a second SIGTERM would break off its clean-up.
 func stopDaemon(c config) error {
 	f, err := openPIDFile(c, 0)
 	if err != nil {
@@ -27,8 +29,9 @@ func stopDaemon(c config) error {
 		return fmt.Errorf("open process %d: %w", pid, err)
 	}
 	defer unix.Close(daemon)
-	if holder(f) != pid {
-		return fmt.Errorf("process %d has ended by itself", pid)
+	f.Seek(0, io.SeekStart)
+	if again, _ := daemonOf(c, f); again != pid {
+		return fmt.Errorf("process %d ends or has ended by itself", pid)
 	}
 	if err := unix.PidfdSendSignal(daemon, unix.SIGTERM, nil, 0); err != nil {
 		return fmt.Errorf("send SIGTERM to process %d: %w", pid, err)
