@@ -81,7 +81,7 @@ func main() {
 		// The daemon gets -foreground, and every other flag that we got.
 		args := []string{"-foreground"}
 		flags.Visit(func(f *flag.Flag) {
-			if f.Name != "foreground" && f.Name != "stop" {
+			if f.Name != "foreground" && f.Name != "dir" && f.Name != "stop" {
 				args = append(args, "-"+f.Name, f.Value.String())
 			}
 		})

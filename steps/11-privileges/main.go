@@ -87,7 +87,7 @@ func main() {
 		// The daemon gets -foreground, and every other flag that we got.
 		args := []string{"-foreground"}
 		flags.Visit(func(f *flag.Flag) {
-			if !slices.Contains([]string{"foreground", "leader", "ready", "stop"}, f.Name) { // These are ours.
+			if !slices.Contains([]string{"dir", "foreground", "leader", "ready", "stop"}, f.Name) { // These are ours.
 				args = append(args, "-"+f.Name, f.Value.String())
 			}
 		})
