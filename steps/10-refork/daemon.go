@@ -22,7 +22,6 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 		return err
 	}
 	defer undo(&err, func() error { return os.Remove(root.Name()) })
-	defer undo(&err, func() error { return removeLog(root) })
 	if err := lockPIDFile(c); err != nil {
 		return err
 	}
@@ -32,6 +31,7 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 		return err
 	}
 	defer undo(&err, status.Close)
+	defer undo(&err, func() error { return removeLog(root) }) // not before: it may be another's
 	if err := sayReady(); err != nil {
 		return err
 	}

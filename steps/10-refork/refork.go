@@ -37,5 +37,8 @@ func leadSession(args []string, wait time.Duration) error {
 	hung := time.AfterFunc(grace, func() { syscall.Kill(-leader.Process.Pid, syscall.SIGKILL) })
 	leader.Wait()
 	hung.Stop()
+	// If it was killed, a ready daemon knows of nothing. While that is there, the number of
+	// its group is nobody else's.
+	syscall.Kill(-leader.Process.Pid, syscall.SIGTERM)
 	return startError{err, leader.ProcessState}
 }

@@ -21,9 +21,9 @@ type config struct {
 	text  string
 	wait  time.Duration
 
-	user   string // whom to become; "" for nobody else
-	chroot path   // the root directory to have; "" for the present one
-	listen string // a TCP address; "" for none
+	user   userName // whom to become; "" for nobody else
+	chroot path     // the root directory to have; "" for the present one
+	listen string   // a TCP address; "" for none
 }
 
 // define gives flags one for each field of c, and c the defaults.
@@ -33,7 +33,7 @@ func (c *config) define(flags *flag.FlagSet) {
 	flags.Var(&c.log, "log", "")
 	flags.Var(&c.pid, "pidfile", "")
 	flags.DurationVar(&c.wait, "wait", 10*time.Second, "")
-	flags.StringVar(&c.user, "user", "", "")
+	flags.Var(&c.user, "user", "")
 	flags.Var(&c.chroot, "chroot", "")
 	flags.StringVar(&c.listen, "listen", "", "")
 	flags.Var(&c.every, "every", "")

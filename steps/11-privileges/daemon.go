@@ -28,7 +28,6 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 		return fmt.Errorf("open what holds the daemon's directory: %w", err)
 	}
 	defer undo(&err, func() error { return parent.Remove(filepath.Base(root.Name())) })
-	defer undo(&err, func() error { return removeLog(root) })
 	if err := lockPIDFile(c); err != nil {
 		return err
 	}
@@ -38,6 +37,7 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 		return err
 	}
 	defer undo(&err, status.Close)
+	defer undo(&err, func() error { return removeLog(root) }) // not before: it may be another's
 	if err := status.servePort(c.listen); err != nil {
 		return err
 	}

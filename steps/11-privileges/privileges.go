@@ -54,9 +54,15 @@ func dropPrivileges(c config, given *flag.FlagSet, root *os.Root) error {
 	if c.user == "" && c.chroot == "" {
 		return nil
 	}
-	uid, gid, groups, err := lookUp(c.user) // while /etc/passwd is in sight
-	if err != nil || uid == os.Geteuid() && c.chroot == "" {
-		return err // or we are that user
+	uid, gid, groups, err := lookUp(string(c.user)) // while /etc/passwd is in sight
+	if err != nil {
+		return err
+	}
+	if uid == os.Geteuid() && c.chroot == "" { // We are that user.
+		if err := rootIsGone(uid, os.Getegid()); err != nil {
+			return fmt.Errorf("stay user %s: %w", c.user, err)
+		}
+		return nil
 	}
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("-chroot, and -user for another user, need root: this is user %d", os.Geteuid())

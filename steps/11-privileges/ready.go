@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -18,25 +19,24 @@ import (
 // when it accepts work, or else the reason why it never will; then it closes the pipe.
 // It knows the pipe by -ready N. Other supervisors have the same, s6 for one.
 
-// While the launcher waits it hears what the daemon says, and the signals that ask it
-// to end itself. They are meant for the daemon, too, which does not hear them: a ^C does
-// not reach another session.
+// While the launcher waits it hears the daemon, and the signals that ask it to end itself:
+// a ^C does not reach another session. One that is ignored, as by nohup(1), stays so.
 var (
-	said  *os.File // our end of the pipe
-	asked = make(chan os.Signal, 1)
+	said   *os.File // our end of the pipe
+	asked  = make(chan os.Signal, 1)
+	asking = slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}, signal.Ignored)
 )
 
 // startReady starts the daemon with such a pipe.
-func startReady(daemon *exec.Cmd) error {
-	ours, its, err := os.Pipe()
-	if err != nil {
+func startReady(daemon *exec.Cmd) (err error) {
+	var its *os.File
+	if said, its, err = os.Pipe(); err != nil {
 		return err
 	}
-	said = ours
 	defer its.Close() // Ours alone would keep the pipe from coming to its end.
 	daemon.ExtraFiles = []*os.File{its}
 	daemon.Args = append(daemon.Args, "-ready", "3") // ExtraFiles begin with 3.
-	signal.Notify(asked, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(asked, asking...)
 	return daemon.Start()
 }
 

@@ -11,6 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// A userName is a user's name or number. An empty one, as of -user "$UNSET", would leave
+// root as it is.
+type userName string
+
+func (u *userName) String() string { return string(*u) }
+
+func (u *userName) Set(name string) error {
+	if name == "" {
+		return errors.New("no user has this name")
+	}
+	*u = userName(name)
+	return nil
+}
+
 // lookUp returns the numbers of a user, who is given by name or number, or of root.
 func lookUp(name string) (uid, gid int, groups []int, err error) {
 	if name == "" {
@@ -43,9 +57,14 @@ func giveAway(uid, gid int, root *os.Root) error {
 	var st unix.Stat_t
 	if log.name != "" {
 		err = unix.Fstat(int(log.file.Fd()), &st)
-		// Whoever may write in its directory can have put another file there.
-		if err == nil && (st.Nlink > 1 || st.Uid != 0 && int(st.Uid) != uid) {
-			err = fmt.Errorf("%s is another user's, or has a second name", log.name)
+		// Whoever may write in its directory can have put another file there, and have
+		// taken it away again.
+		opened, _ := log.file.Stat()
+		if named, err2 := os.Lstat(log.name); err2 != nil || !os.SameFile(named, opened) {
+			st.Nlink = 0
+		}
+		if err == nil && (st.Nlink != 1 || st.Uid != 0 && int(st.Uid) != uid) {
+			err = fmt.Errorf("%s is another user's, or has a second name, or none", log.name)
 		}
 		if err == nil {
 			err = log.file.Chown(uid, gid)
@@ -72,8 +91,16 @@ func become(uid, gid int, groups []int) error {
 	if err == nil {
 		err = os.NewSyscallError("setuid", syscall.Setuid(uid))
 	}
-	if err == nil && (syscall.Setuid(0) == nil || gid != 0 && syscall.Setgid(0) == nil) {
-		err = errors.New("root can be had back")
+	if err == nil {
+		err = rootIsGone(uid, gid)
 	}
 	return err
+}
+
+// rootIsGone tries to become root again. That must fail.
+func rootIsGone(uid, gid int) error {
+	if uid != 0 && (syscall.Setuid(0) == nil || gid != 0 && syscall.Setgid(0) == nil) {
+		return errors.New("root can be had back")
+	}
+	return nil
 }
