@@ -2,5 +2,6 @@
 
 package main
 
-// noNewPrivileges does nothing: only Linux has no_new_privs.
+// noNewPrivileges does nothing: no_new_privs is Linux's. FreeBSD has a call of its own,
+// procctl(2).
 func noNewPrivileges() error { return nil }
