@@ -71,7 +71,7 @@ type look struct {
 // active says whether one of the threads only seemed to be asleep.
 func (l look) active() bool {
 	for tid, switches := range l.switches {
-		if switches != ended && proc.Active(tid) {
+		if switches != ended && proc.Active(tid, gap) {
 			return true
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -657,7 +658,7 @@ func TestActive(t *testing.T) {
 		}
 		pid := cmd.Process.Pid
 		late := time.Now().Add(10 * time.Second)
-		for Active(pid) != want { // It begins its life by running.
+		for Active(pid, 0) != want { // It begins its life by running.
 			if time.Now().After(late) {
 				t.Errorf("%s: active: %v", script, !want)
 				break
@@ -666,8 +667,60 @@ func TestActive(t *testing.T) {
 		cmd.Process.Kill()
 		in.Close()
 		cmd.Wait()
-		if !Active(pid) {
+		if !Active(pid, 0) {
 			t.Errorf("%s: not active, and it has gone", script)
+		}
+	}
+}
+
+// Where the threads of TestActiveNap look: no stack, which can move.
+var (
+	halfHour = unix.NsecToTimespec(int64(30 * time.Minute))
+	word     uint32
+	event    unix.EpollEvent
+)
+
+// A thread that sleeps for half an hour is active to who thinks that an hour is a nap,
+// by whichever system call it sleeps. One that waits for ever never is.
+func TestActiveNap(t *testing.T) {
+	at := uintptr(unsafe.Pointer(&halfHour))
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(epoll)
+	events := uintptr(unsafe.Pointer(&event))
+	for name, c := range map[string]struct {
+		number, a, b, c, d uintptr
+		naps               bool
+	}{
+		"nanosleep":       {unix.SYS_NANOSLEEP, at, 0, 0, 0, true},
+		"clock_nanosleep": {unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_MONOTONIC, 0, at, 0, true},
+		"futex":           {unix.SYS_FUTEX, uintptr(unsafe.Pointer(&word)), 128, 0, at, true},
+		"futex, for ever": {unix.SYS_FUTEX, uintptr(unsafe.Pointer(&word)), 128, 0, 0, false},
+		"epoll":           {unix.SYS_EPOLL_PWAIT, uintptr(epoll), events, 1, uintptr((30 * time.Minute).Milliseconds()), true},
+		"epoll, for ever": {unix.SYS_EPOLL_PWAIT, uintptr(epoll), events, 1, ^uintptr(0), false},
+		"ppoll, for ever": {unix.SYS_PPOLL, 0, 0, 0, 0, false},
+	} {
+		tid := make(chan int)
+		go func() { // It sleeps on when the test is over, and ends with the process.
+			runtime.LockOSThread()
+			tid <- unix.Gettid()
+			unix.Syscall6(c.number, c.a, c.b, c.c, c.d, 0, 0)
+		}()
+		thread := <-tid
+		late := time.Now().Add(10 * time.Second)
+		for in := ""; !strings.HasPrefix(in, fmt.Sprintf("%d %#x ", c.number, c.a)); {
+			text, _ := os.ReadFile(pidPath(thread, "syscall"))
+			if in = string(text); time.Now().After(late) {
+				t.Fatalf("%s: it is in system call %s", name, in)
+			}
+		}
+		if Active(thread, 29*time.Minute) {
+			t.Errorf("%s: half an hour is less than 29 minutes", name)
+		}
+		if got := Active(thread, time.Hour); got != c.naps {
+			t.Errorf("%s: half an hour is a nap: %v", name, got)
 		}
 	}
 }

@@ -4,9 +4,15 @@ package proc
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"os"
 	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Thread is one thread as /proc/PID/task/TID/status shows it.
@@ -93,13 +99,59 @@ func Glance(pid int) ([]Thread, []int, error) {
 // the thread is (proc_pid_syscall(5)). It answers for one that is off the processors, and
 // waits for another to be. One that has gone is active. A thread that we may not ask about
 // is not, as far as we know.
-func Active(tid int) bool {
+//
+// A thread that sleeps for less than nap counts as active, too. The Go runtime sleeps for
+// microseconds within work that goes on, and on a busy machine it takes milliseconds until
+// the thread is seen to have woken.
+func Active(tid int, nap time.Duration) bool {
 	text, err := readFile(pidPath(tid, "syscall"), nil)
 	if gone(err) { // the thread, or is there no such file on this kernel?
 		_, err = readFile(pidPath(tid, "status"), nil)
 		return gone(err)
 	}
-	return string(text) == "running\n"
+	return string(text) == "running\n" || sleep(tid, string(text)) < nap
+}
+
+// sleep returns how long a thread sleeps that is in this system call, with its arguments:
+// one of those by which the Go runtime waits for a time. For any other it is for ever.
+func sleep(tid int, text string) time.Duration {
+	const (
+		forever      = math.MaxInt64
+		futexWait    = 0   // FUTEX_WAIT, futex(2)
+		futexPrivate = 128 // FUTEX_PRIVATE_FLAG
+	)
+	var number, at uint64
+	var args [6]uint64
+	if _, err := fmt.Sscan(text, &number, &args[0], &args[1], &args[2], &args[3]); err != nil {
+		return forever // -1: it is in none.
+	}
+	switch {
+	case number == unix.SYS_EPOLL_PWAIT && int32(args[3]) >= 0:
+		return time.Duration(int32(args[3])) * time.Millisecond
+	case number == unix.SYS_NANOSLEEP:
+		at = args[0]
+	case number == unix.SYS_CLOCK_NANOSLEEP && args[1]&unix.TIMER_ABSTIME == 0:
+		at = args[2]
+	case number == unix.SYS_FUTEX && args[1]&^futexPrivate == futexWait:
+		at = args[3]
+	}
+	if at == 0 {
+		return forever
+	}
+	memory, err := os.Open(pidPath(tid, "mem")) // proc_pid_mem(5)
+	if err != nil {
+		return forever
+	}
+	defer memory.Close()
+	var t unix.Timespec
+	b := make([]byte, binary.Size(t))
+	if _, err := memory.ReadAt(b, int64(at)); err != nil {
+		return forever
+	}
+	if _, err := binary.Decode(b, binary.NativeEndian, &t); err != nil {
+		return forever
+	}
+	return time.Duration(t.Nano())
 }
 
 // parseThread does for a few lines what readStatus does for many, and makes
