@@ -1,8 +1,10 @@
 package keep
 
 import (
+	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 )
 
@@ -27,6 +29,13 @@ func RemoveIfInterrupted(dir string, first func()) {
 				if os.RemoveAll(dir) == nil {
 					break
 				}
+				// A test may have made a directory in which nobody may write.
+				filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+					if entry != nil && entry.IsDir() {
+						os.Chmod(path, 0o700)
+					}
+					return nil
+				})
 			}
 		}
 		os.Exit(1)

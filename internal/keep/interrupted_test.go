@@ -4,6 +4,7 @@ package keep
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,7 +28,9 @@ func TestMain(m *testing.M) {
 	if dir == "" {
 		os.Exit(m.Run())
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "below"), 0o700); err != nil {
+	below := filepath.Join(dir, "below", "further")
+	// Only root may remove what is in there.
+	if err := errors.Join(os.MkdirAll(below, 0o700), os.Chmod(below, 0o500), os.Chmod(filepath.Dir(below), 0o400)); err != nil {
 		fmt.Println(err)
 		os.Exit(2)
 	}
