@@ -277,6 +277,29 @@ func TestRestAgain(t *testing.T) {
 	}
 }
 
+// A process that sleeps for a millisecond, again and again, is not at rest. When it is
+// stopped it is: it does not wake by itself, wherever it was.
+func TestRestStopped(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, Options{})
+	s := start(t, l, Command{Args: role("role-naps")})
+	for range 20 {
+		if live, err := l.Rest(20 * time.Millisecond); !errors.Is(err, ErrTimeout) {
+			t.Fatalf("it naps, and is at rest: %v, %v", live, err)
+		}
+		signal1(t, l, s.Info.Launcher, syscall.SIGSTOP)
+		wantList(t, "live", rest(t, l), []int{s.Info.Launcher})
+		signal1(t, l, s.Info.Launcher, syscall.SIGCONT)
+	}
+}
+
+// roleNaps sleeps for a millisecond, again and again.
+func roleNaps([]string) int {
+	for {
+		syscall.Nanosleep(&syscall.Timespec{Nsec: 1e6}, nil)
+	}
+}
+
 // Who has ended needs no second look. A program that starts itself for ever leaves
 // thousands, and to read of each of them again and again took longer than it took the
 // program to use up all pids.

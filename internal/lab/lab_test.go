@@ -326,6 +326,7 @@ var roles = map[string]func(args []string) int{
 	"role-forker":   roleForker,
 	"role-lab":      roleLab,
 	"role-hostile":  roleHostile,
+	"role-naps":     roleNaps,
 }
 
 func roleChildren(args []string) int {

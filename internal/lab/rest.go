@@ -64,6 +64,7 @@ func busy(live []int) bool {
 type look struct {
 	live     []int          // without the Lab's shells: orphans first, and of these the oldest
 	switches map[int]uint64 // context switches of every thread; ended for a process
+	asleep   map[int]bool   // threads in state S: a stopped one does not wake by itself
 	quiet    bool           // all threads are at rest
 	whole    bool           // nobody can have been missed
 }
@@ -71,7 +72,11 @@ type look struct {
 // active says whether one of the threads only seemed to be asleep.
 func (l look) active() bool {
 	for tid, switches := range l.switches {
-		if switches != ended && proc.Active(tid, gap) {
+		nap := gap
+		if !l.asleep[tid] {
+			nap = 0
+		}
+		if switches != ended && proc.Active(tid, nap) {
 			return true
 		}
 	}
@@ -87,7 +92,7 @@ const ended = math.MaxUint64
 // ended while we went through the tree, and we missed its children, then we have
 // got a child more. The look is whole if we have not.
 func (g *Guardian) look() look {
-	l := look{switches: map[int]uint64{}, quiet: true}
+	l := look{switches: map[int]uint64{}, asleep: map[int]bool{}, quiet: true}
 	own := g.shells()
 	ours, _ := proc.Children(os.Getpid())
 	var level []int
@@ -123,6 +128,7 @@ func (g *Guardian) look() look {
 			l.live = append(l.live, pid)
 			for _, th := range threads {
 				l.switches[th.TID] = th.Switches
+				l.asleep[th.TID] = th.State == "S"
 				l.quiet = l.quiet && atRest(th)
 			}
 		}
