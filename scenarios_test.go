@@ -109,6 +109,9 @@ func setup(env *testscript.Env) error {
 		n, _ := strconv.Atoi(step[:2])
 		env.Setenv(fmt.Sprintf("step%d", n), program(step))
 	}
+	// All of 127.0.0.0/8 is this machine. Another run of the tests has another pid.
+	pid := os.Getpid()
+	env.Setenv("local", fmt.Sprintf("127.%d.%d.%d:17079", 1+pid>>16, pid>>8&0xff, pid&0xff))
 	env.Setenv("article", article())
 	env.Setenv("repo", repo())
 	return nil
