@@ -351,11 +351,21 @@ func (r *replay) match(want, got string) bool {
 // commands run there, and leave nothing here.
 func checkout(t *testing.T) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "daemonsteps")
 	master, err := masterCheckout()
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Not t.TempDir: a socket's path has room for 107 bytes (unix(7)).
+	short, err := os.MkdirTemp("", "r-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(short); err != nil {
+			t.Error(err)
+		}
+	})
+	dir := filepath.Join(short, "daemonsteps")
 	if err := copyTree(master, dir); err != nil {
 		t.Fatal(err)
 	}
