@@ -165,3 +165,14 @@ func ended(t *testing.T, cmd *exec.Cmd, dir string) {
 	}
 	nothingLeft(t, dir)
 }
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{{"x"}, {"-starts", "0"}, {"-idle", "-1s"}, {"-nosuch"}} {
+		cmd, dir := run(t, args...)
+		text, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 2 || len(text) == 0 {
+			t.Errorf("%q: status %d, %q", args, cmd.ProcessState.ExitCode(), text)
+		}
+		nothingLeft(t, dir)
+	}
+}
