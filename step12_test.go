@@ -486,37 +486,36 @@ func crowd(ts *testscript.TestScript, neg bool, args []string) {
 	restarts, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	m := machineOf(ts)
-	begin := make(chan int) // It is taken when the last restart is over.
-	done := make(chan error)
-	go func() {
-		var err error
-		for range begin {
-			if err == nil {
-				var out string
-				if out, err = m.run("systemctl", "restart", "daemonsteps.service"); err != nil {
-					err = fmt.Errorf("%w: %s", err, out)
-				}
-			}
+	restart := func() error {
+		out, err := m.run("systemctl", "restart", "daemonsteps.service")
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
 		}
-		done <- err
-	}()
+		return nil
+	}
+	over := make(chan error, 1) // told when the last restart is over
+	over <- nil
 	pids := map[string]bool{}
 	lost := 0
 	for i := range connections {
-		if every := connections / (restarts + 1); i > 0 && i%every == 0 && i/every <= restarts {
-			begin <- i
+		every := connections / (restarts + 1)
+		due := i > 0 && i%every == 0 && i/every <= restarts
+		if due { // The daemon that is there now answers this one. Then the next restart begins.
+			ts.Check(<-over)
 		}
 		text, err := m.ask("/run/daemonsteps.sock")
 		pid, _, _ := strings.Cut(text, ":")
 		if err != nil || !strings.HasPrefix(pid, "pid ") {
 			lost++
 			fmt.Fprintf(ts.Stderr(), "connection %d: %q, %v\n", i, text, err)
-			continue
+		} else {
+			pids[pid] = true
 		}
-		pids[pid] = true
+		if due {
+			go func() { over <- restart() }()
+		}
 	}
-	close(begin)
-	ts.Check(<-done)
+	ts.Check(<-over)
 	if text, err := m.ask("/run/daemonsteps.sock"); err == nil { // The last daemon has answered, too.
 		pid, _, _ := strings.Cut(text, ":")
 		pids[pid] = true
