@@ -698,6 +698,24 @@ func program(step string) string {
 // built are the directories to remove when all tests are done.
 var built []string
 
+// endSteps ends the steps' programs that run without a lab. A daemon that loses its
+// launcher becomes our child.
+func endSteps() {
+	syscall.ForkLock.Lock() // From here on we start nothing.
+	for found := true; found; {
+		found = false
+		children, _ := proc.Children(os.Getpid())
+		for _, pid := range children {
+			exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+			if err == nil && slices.Contains(steps(), filepath.Base(exe)) { // One that has ended has none.
+				unix.Kill(pid, unix.SIGKILL)
+				unix.Wait4(pid, nil, 0, nil) // What it leaves is our child by then.
+				found = true
+			}
+		}
+	}
+}
+
 // moreAtOnce has twice as many tests run at once as there are processors, if nobody has
 // said how many: half of the time they wait for another process.
 func moreAtOnce() {
@@ -736,7 +754,10 @@ func (w watched) Run() int {
 		return 1
 	}
 	// The guardians end the labs' processes when we have gone.
-	keep.RemoveIfInterrupted(dir, func() { os.RemoveAll(commands) })
+	keep.RemoveIfInterrupted(dir, func() {
+		os.RemoveAll(commands)
+		endSteps()
+	})
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	moreAtOnce()
 	code := w.m.Run()
