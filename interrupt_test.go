@@ -4,14 +4,20 @@ package daemonsteps
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"daemonsteps/internal/proc"
 
 	"golang.org/x/sys/unix"
 )
@@ -77,6 +83,69 @@ func TestIsdaemonInterrupted(t *testing.T) {
 				t.Errorf("left: %q", left)
 			}
 		})
+	}
+}
+
+// TestTestsInterrupted holds that the tests themselves end what they have started without
+// a lab, and remove what they have made, when they are interrupted.
+func TestTestsInterrupted(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	r.SetReadDeadline(time.Now().Add(deadline))
+	var stderr bytes.Buffer
+	tests := exec.Command(self)
+	tests.Env = append(os.Environ(), interrupted+"="+program("09-ready"), "TMPDIR="+dir)
+	tests.Stdout, tests.Stderr = w, &stderr
+	err = tests.Start()
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		tests.Process.Kill()
+		tests.Wait()
+	}()
+	var pid int
+	if _, err := fmt.Fscanf(r, "pid %d\n", &pid); err != nil {
+		t.Fatalf("wait for the daemon: %v: %s", err, &stderr)
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatalf("open process %d: %v", pid, err)
+	}
+	defer unix.Close(fd)
+	defer unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	daemon, err := proc.Read(pid)
+	at := slices.Index(daemon.Cmdline, "-dir") + 1
+	if err != nil || at == 0 {
+		t.Fatalf("process %d: %q, %v", pid, daemon.Cmdline, err)
+	}
+	if err := tests.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	tests.Wait()
+	if got := tests.ProcessState.ExitCode(); got != 1 || stderr.Len() > 0 {
+		t.Errorf("the tests ended with %v and said %q", tests.ProcessState, &stderr)
+	}
+	// It has waited for the daemon.
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0); n != 1 || err != nil {
+		t.Errorf("process %d lives on: %d, %v", pid, n, err)
+	}
+	if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	made := filepath.Dir(daemon.Cmdline[at]) // the directory of the tests
+	if _, err := os.Lstat(made); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("left: %s, %v", made, err)
 	}
 }
 

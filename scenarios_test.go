@@ -716,6 +716,25 @@ func endSteps() {
 	}
 }
 
+// interrupted names a program that the test binary starts without a lab, to be
+// interrupted then: it is another program with that (TestTestsInterrupted).
+const interrupted = "TESTS_INTERRUPTED"
+
+// startAndWait says what bin says, the pid of its daemon. It returns if that fails.
+func startAndWait(bin string) int {
+	launcher := exec.Command(bin, "-every", "1h")
+	launcher.Stderr = os.Stderr
+	out, err := launcher.Output()
+	if err == nil {
+		_, err = os.Stdout.Write(out)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "start", bin+":", err)
+		return 1
+	}
+	select {}
+}
+
 // moreAtOnce has twice as many tests run at once as there are processors, if nobody has
 // said how many: half of the time they wait for another process.
 func moreAtOnce() {
@@ -758,6 +777,9 @@ func (w watched) Run() int {
 		os.RemoveAll(commands)
 		endSteps()
 	})
+	if bin := os.Getenv(interrupted); bin != "" {
+		return startAndWait(bin)
+	}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	moreAtOnce()
 	code := w.m.Run()
