@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -57,10 +59,13 @@ func giveAway(uid, gid int, root *os.Root) error {
 	var st unix.Stat_t
 	if log.name != "" {
 		err = unix.Fstat(int(log.file.Fd()), &st)
-		// Whoever may write in its directory can have put another file there, and have
-		// taken it away again.
-		opened, _ := log.file.Stat()
-		if named, err2 := os.Lstat(log.name); err2 != nil || !os.SameFile(named, opened) {
+		// Whoever may write in one of its directories can have put another file or directory
+		// there, and have taken it away again.
+		named, err2 := lstat(log.name)
+		if err2 != nil {
+			return fmt.Errorf("%s: %w: no symbolic link may lead to it", log.name, err2)
+		}
+		if named.Dev != st.Dev || named.Ino != st.Ino {
 			st.Nlink = 0
 		}
 		if err == nil && (st.Nlink != 1 || st.Uid != 0 && int(st.Uid) != uid) {
@@ -77,6 +82,26 @@ func giveAway(uid, gid int, root *os.Root) error {
 		err = dir.Chown(uid, gid)
 	}
 	return err
+}
+
+// lstat is lstat(2) for an absolute name, but follows no link in any part of it.
+func lstat(name string) (st unix.Stat_t, err error) {
+	parts := strings.Split(name, "/") // The first is empty.
+	dir, err := unix.Open("/", unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	for _, part := range parts[1 : len(parts)-1] {
+		if err != nil {
+			return st, err
+		}
+		up := dir
+		dir, err = unix.Openat(up, part, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		unix.Close(up)
+	}
+	if err != nil {
+		return st, err
+	}
+	defer unix.Close(dir)
+	err = unix.Fstatat(dir, filepath.Base(name), &st, unix.AT_SYMLINK_NOFOLLOW)
+	return st, err
 }
 
 // become makes us the user, for good: of the real, the effective and the saved user ID
