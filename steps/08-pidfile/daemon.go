@@ -17,15 +17,16 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 	defer stop()
 	hangup := make(chan os.Signal, 1) // One that waits stands for all that come.
 	signal.Notify(hangup, syscall.SIGHUP)
+	// First: what a second daemon undoes might be the first one's.
+	if err := lockPIDFile(c); err != nil {
+		return err
+	}
 	root, err := openDir(dir)
 	if err != nil {
 		return err
 	}
 	defer undo(&err, func() error { return os.Remove(root.Name()) })
 	defer undo(&err, func() error { return removeLog(root) })
-	if err := lockPIDFile(c); err != nil {
-		return err
-	}
 	defer undo(&err, releasePIDFile)
 	slog.Info("started", "dir", root.Name())
 	tick := time.NewTicker(c.every.Duration)

@@ -19,6 +19,10 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 	defer stop()
 	hangup := make(chan os.Signal, 1) // One that waits stands for all that come.
 	signal.Notify(hangup, syscall.SIGHUP)
+	// First: what a second daemon undoes might be the first one's.
+	if err := lockPIDFile(c); err != nil {
+		return err
+	}
 	root, err := openDir(dir)
 	if err != nil {
 		return err
@@ -28,9 +32,6 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 		return fmt.Errorf("open what holds the daemon's directory: %w", err)
 	}
 	defer undo(&err, func() error { return parent.Remove(filepath.Base(root.Name())) })
-	if err := lockPIDFile(c); err != nil {
-		return err
-	}
 	defer undo(&err, releasePIDFile)
 	status, err := serveStatus(root)
 	if err != nil {

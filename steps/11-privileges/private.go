@@ -14,7 +14,7 @@ import (
 const maxPrivate = 32 // bytes: more than a pid has
 
 // openPrivate opens a small file that is our user's alone, or makes it. Nobody else but
-// root may have a hand in it, nor in what its name leads to.
+// root may have a hand in it, nor in its directory; those above that are taken on trust.
 func openPrivate(name string, create int) (*os.File, error) {
 	dir, err := os.OpenFile(filepath.Dir(name), unix.O_DIRECTORY, 0)
 	if err != nil {
