@@ -114,6 +114,9 @@ func guardianMain() int {
 	return 0
 }
 
+// strayGroup is a group that nobody is in.
+const strayGroup = 4242
+
 func newGuardian(asInit bool) (*Guardian, *os.File, error) {
 	// The surroundings of a Lab do not depend on who started it.
 	if err := closeOnExec(); err != nil {
@@ -121,6 +124,9 @@ func newGuardian(asInit bool) (*Guardian, *os.File, error) {
 	}
 	syscall.Umask(0o022)
 	DefaultOfCLibrary()
+	if os.Geteuid() == 0 { // Who becomes another user must give up groups; not all roots have some.
+		syscall.Setgroups([]int{0, strayGroup}) // A user namespace may deny that.
+	}
 	conn, err := inheritedSocket()
 	if err != nil {
 		return nil, nil, err
