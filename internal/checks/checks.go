@@ -481,6 +481,10 @@ func judgeSingle(f *facts) (Verdict, string) {
 		wrong = append(wrong, fmt.Sprintf("a second start left process %d, beside %d", s.second, s.first))
 	case s.exit.OK():
 		wrong = append(wrong, "a second start ended with status 0")
+	case s.exit.Signal != 0:
+		wrong = append(wrong, "a second start was "+s.exit.String())
+	case s.said == "":
+		wrong = append(wrong, fmt.Sprintf("a second start ended with %v, and said nothing", s.exit))
 	}
 	if s.died {
 		wrong = append(wrong, fmt.Sprintf("the first, process %d, has ended", s.first))
