@@ -58,8 +58,8 @@ a pattern:
   -socket FILE     a socket that it serves, or a TCP host:port (ready)
   -user NAME       the user that it becomes (rights)
 
-The exit status is 0 if every check holds or does not apply, 1 if one fails, and
-2 if there is nothing to judge or the command line is wrong: one line on standard
+The exit status is 0 if every check holds or cannot be judged, 1 if one fails, and
+2 if none can be judged or the command line is wrong: one line on standard
 error says why.
 `
 
@@ -143,8 +143,11 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return fail(fmt.Errorf("print the report: %w", err))
 	}
-	if report.Failed > 0 {
+	switch {
+	case report.Failed > 0:
 		return 1
+	case report.Passed == 0: // What hinders each check stands beside it.
+		return fail(fmt.Errorf("judge %s: no check could be judged", flags.Arg(0)))
 	}
 	return 0
 }
