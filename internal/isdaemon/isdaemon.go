@@ -13,6 +13,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"os/user"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -25,12 +27,13 @@ const usage = `usage: isdaemon [flags] [--] COMMAND [ARG...]
 
 Starts COMMAND again and again, as a person at a terminal would, each time on a
 terminal of its own, in an empty directory, with a TMPDIR of its own. Looks in
-/proc at the daemon that it leaves, closes the terminal, types ^C, sends signals,
-and says which requirements of a daemon hold. Nothing that it started stays.
-File names among the ARGs have to be absolute.
+/proc at the daemon that it leaves, closes the terminal, types ^C, sends
+signals, and says which requirements of a daemon hold. Nothing that it started
+stays. File names among the ARGs have to be absolute.
 
-With -style new it starts COMMAND as a service manager would: it is to stay in the
-foreground, and has no terminal, few variables of its caller's, and a $NOTIFY_SOCKET.
+With -style new it starts COMMAND as a service manager would: it is to stay in
+the foreground, and has no terminal, few variables of its caller's, and a
+$NOTIFY_SOCKET.
 
   -style NAME    sysv: goes to the background by itself; new: does not (sysv)
   -through N     only the checks of lessons 1 to N
@@ -47,19 +50,19 @@ Only for -style new:
 
   -activate KIND   it takes a socket that it is passed, unix or tcp (activate)
 
-Only for -style sysv; a FILE that is relative counts from COMMAND's TMPDIR, and may be
-a pattern:
+Only for -style sysv; a log or a socket that is relative counts from COMMAND's
+TMPDIR, and may be a pattern:
 
-  -starts N        how often to start COMMAND where a race may decide: directly on a
-                   terminal, and for ready (20)
+  -starts N        how often to start COMMAND where a race may decide: directly
+                   on a terminal, and for ready (20)
   -bad-start ARGS  arguments with which the daemon cannot start (told)
   -log FILE        its log; it is renamed for the check (reopen)
-  -pidfile FILE    its PID file (single)
+  -pidfile FILE    its PID file, by an absolute name (single)
   -socket FILE     a socket that it serves, or a TCP host:port (ready)
   -user NAME       the user that it becomes (rights)
 
-The exit status is 0 if every check holds or cannot be judged, 1 if one fails, and
-2 if none can be judged or the command line is wrong: one line on standard
+The exit status is 0 if every check holds or cannot be judged, 1 if one fails,
+and 2 if none can be judged or the command line is wrong: one line on standard
 error says why.
 `
 
@@ -67,7 +70,7 @@ error says why.
 // status. Whoever calls it has called lab.Main before.
 func Main(args []string, stdout, stderr io.Writer) int {
 	fail := func(err error) int {
-		fmt.Fprintln(stderr, "isdaemon:", strings.ReplaceAll(err.Error(), "\n", "; "))
+		fmt.Fprintln(stderr, "isdaemon:", printable(strings.ReplaceAll(err.Error(), "\n", "; ")))
 		return 2
 	}
 	flags := flag.NewFlagSet("isdaemon", flag.ContinueOnError)
@@ -110,6 +113,15 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}
 	if !slices.Contains([]string{"", "unix", "tcp"}, known.Activate) {
 		return fail(fmt.Errorf("-activate %s is not a kind of socket: they are unix and tcp", known.Activate))
+	}
+	if known.PIDFile != "" && !filepath.IsAbs(known.PIDFile) { // Two daemons have two TMPDIRs.
+		return fail(fmt.Errorf("-pidfile %s is relative: what keeps a second daemon away has an absolute name",
+			known.PIDFile))
+	}
+	if known.User != "" {
+		if _, err := user.Lookup(known.User); err != nil {
+			return fail(fmt.Errorf("-user: %w", err))
+		}
 	}
 	if *list {
 		if flags.NArg() > 0 {

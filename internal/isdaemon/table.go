@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"daemonsteps/internal/checks"
 
@@ -45,7 +46,7 @@ func printTable(w io.Writer, r *checks.Report, colour bool) error {
 			mark = colours[c.Verdict] + mark + "\x1b[0m"
 		}
 		fmt.Fprintf(&b, "%s %-*s  ", mark, column, c.ID)
-		wrap(&b, c.Evidence, indent)
+		wrap(&b, printable(c.Evidence), indent)
 		if c.Verdict == checks.Fail {
 			b.WriteString(indent)
 			wrap(&b, fmt.Sprintf("→ lesson %d, %s; %s", c.Lesson, checks.Doc(c.Lesson), c.Source), indent+"  ")
@@ -54,6 +55,17 @@ func printTable(w io.Writer, r *checks.Report, colour bool) error {
 	fmt.Fprintf(&b, "\n%d passed, %d failed, %d not judged\n", r.Passed, r.Failed, r.Skipped)
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// printable is for what others may have written: a program's output and its name could
+// do anything to the terminal that they are shown on.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // wrap writes text in lines that fit, when the cursor stands behind indent.
