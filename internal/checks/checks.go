@@ -419,6 +419,8 @@ func judgeReload(f *facts) (Verdict, string) {
 	switch {
 	case slices.Contains(f.job.daemon.Ignored, "SIGHUP"):
 		return Fail, "it ignores SIGHUP, so that nothing can be loaded again"
+	case blocks(f.job.daemon, "SIGHUP"):
+		return Fail, "it blocks SIGHUP, so that nothing can be loaded again"
 	case f.job.reload.died:
 		return Fail, "it was " + ended(f.job.reload.exit)
 	}
@@ -458,7 +460,7 @@ func judgeTold(f *facts) (Verdict, string) { return refused(f.told, f.options.Ti
 func judgeReopen(f *facts) (Verdict, string) {
 	switch r := f.job.log; {
 	case r.err != nil:
-		return Skip, fmt.Sprintf("there was no log to rename: %v", r.err)
+		return Fail, fmt.Sprintf("there was no log to rename: %v", r.err)
 	case f.job.reload.died:
 		return Fail, "it was " + ended(f.job.reload.exit)
 	case r.old:
@@ -507,6 +509,9 @@ func afterKill(err error) string {
 
 func judgeReady(f *facts) (Verdict, string) {
 	r := f.ready
+	if r.stranger {
+		return Skip, "another program serves it already: a client could connect with no daemon there"
+	}
 	if r.connected < r.starts {
 		return Fail, fmt.Sprintf("a client could connect after %d of %d starts (%s)", r.connected, r.starts, r.why)
 	}
@@ -572,7 +577,7 @@ func judgeNewPrivs(f *facts) (Verdict, string) {
 func judgeEnviron(f *facts) (Verdict, string) {
 	have := f.job.daemon.Environ
 	if slices.Contains(have, stray) {
-		return Fail, fmt.Sprintf("%s, a variable of its caller's, is in its environment", stray)
+		return Fail, fmt.Sprintf("it was started with %s, a variable of its caller's", stray)
 	}
-	return Pass, fmt.Sprintf("%s, a variable of its caller's, is not among its %d", stray, len(have))
+	return Pass, fmt.Sprintf("%s, a variable of its caller's, is not among the %d it was started with", stray, len(have))
 }

@@ -18,6 +18,8 @@ import (
 
 	"daemonsteps/internal/lab"
 	"daemonsteps/internal/proc"
+
+	"golang.org/x/sys/unix"
 )
 
 // need names the runs that a check reads.
@@ -106,6 +108,7 @@ type facts struct {
 	ready struct {
 		starts, connected int
 		why               string // of the last that was not
+		stranger          bool   // a client could connect with no daemon there
 	}
 }
 
@@ -262,8 +265,7 @@ func (b *bench) endBy(l *lab.Lab, d *proc.Process, sig syscall.Signal) (end, err
 	if slices.Contains(d.Ignored, name) {
 		return end{ignored: "ignores"}, nil
 	}
-	// One that is blocked may still be read from a descriptor (signalfd(2)).
-	if slices.Contains(d.Blocked, name) && !slices.ContainsFunc(d.FDs, isSignalFD) {
+	if blocks(d, name) {
 		return end{ignored: "blocks"}, nil
 	}
 	if err := l.Signal(d.PID, sig); err != nil {
@@ -274,6 +276,12 @@ func (b *bench) endBy(l *lab.Lab, d *proc.Process, sig syscall.Signal) (end, err
 		return end{err: fmt.Errorf("it has not ended %v after %s", b.Timeout, name)}, nil
 	}
 	return end{exit: e}, err
+}
+
+// blocks says whether a process blocks a signal. A thread that waits for one by
+// sigwaitinfo(2) does not; and one that is blocked may be read from a descriptor.
+func blocks(d *proc.Process, signal string) bool {
+	return slices.Contains(d.Blocked, signal) && !slices.ContainsFunc(d.FDs, isSignalFD)
 }
 
 func isSignalFD(fd proc.FD) bool { return fd.Target == "anon_inode:[signalfd]" }
@@ -340,18 +348,39 @@ func (b *bench) runJob(l *lab.Lab, f *facts) error {
 func (b *bench) reload(l *lab.Lab, ln launch, f *facts) (err error) {
 	r := &f.job
 	r.log.err = os.ErrNotExist
+	var events *os.File
 	if b.Log != "" {
 		r.log.path = b.path(ln.info, b.Log)
-		r.log.err = os.Rename(r.log.path, r.log.path+rotatedName)
-		defer b.restoreLog(r.log)
+		if r.log.err = os.Rename(r.log.path, r.log.path+rotatedName); r.log.err == nil {
+			defer b.restoreLog(r.log)
+			if events, err = watch(filepath.Dir(r.log.path)); err != nil {
+				return err
+			}
+			defer events.Close()
+		}
 	}
 	if err := l.Signal(ln.daemon.PID, syscall.SIGHUP); err != nil {
 		return err
 	}
 	if r.reload, err = b.after(l, ln.daemon.PID); err == nil && !r.reload.died && r.log.err == nil {
-		err = r.log.look(l, ln.daemon.PID)
+		err = r.log.look(l, ln.daemon.PID, events, b.restTime())
 	}
 	return err
+}
+
+// watch returns what can be read whenever a file comes into a directory, or is closed
+// there that could be written.
+func watch(dir string) (*os.File, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, os.NewSyscallError("inotify_init1", err)
+	}
+	events := os.NewFile(uintptr(fd), "inotify")
+	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_CLOSE_WRITE); err != nil {
+		events.Close()
+		return nil, fmt.Errorf("watch %s: %w", dir, err)
+	}
+	return events, nil
 }
 
 // rotatedName is put behind the name of a log that is rotated.
@@ -369,17 +398,28 @@ func (b *bench) path(info lab.SessionInfo, pattern string) string {
 	return pattern
 }
 
-// look says which file the daemon has open now.
-func (r *rotated) look(l *lab.Lab, pid int) error {
-	p, err := l.State(pid)
-	if err != nil {
-		return fmt.Errorf("read the daemon's state: %w", err)
+// look says which file the daemon has open. One that opens its log when it next has
+// something to write may take some time to let go of the old one.
+func (r *rotated) look(l *lab.Lab, pid int, events *os.File, patience time.Duration) error {
+	if err := events.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return err
 	}
-	for _, fd := range p.FDs {
-		r.old = r.old || fd.Target == r.path+rotatedName
-		r.fresh = r.fresh || fd.Target == r.path
+	for over := false; ; {
+		p, err := l.State(pid)
+		if err != nil {
+			return fmt.Errorf("read the daemon's state: %w", err)
+		}
+		has := func(path string) bool {
+			return slices.ContainsFunc(p.FDs, func(fd proc.FD) bool { return fd.Target == path })
+		}
+		if r.old, r.fresh = has(r.path+rotatedName), has(r.path); r.fresh && !r.old || over {
+			return nil
+		}
+		_, err = events.Read(make([]byte, 4096))
+		if over = errors.Is(err, os.ErrDeadlineExceeded); err != nil && !over {
+			return fmt.Errorf("wait for a new %s: %w", r.path, err)
+		}
 	}
-	return nil
 }
 
 // restoreLog takes the renamed log away, unless it was there before we came. If there
@@ -421,7 +461,7 @@ func (b *bench) refused(l *lab.Lab, c lab.Command, r *refusal) error {
 	}
 	r.files = files(s.Info.TmpDir)
 	out, stderr, err := s.Output()
-	r.said = strings.Join(strings.Fields(out+stderr), " ")
+	r.said = oneLine(out + stderr)
 	return err
 }
 
@@ -462,9 +502,24 @@ func (b *bench) runSingle(l *lab.Lab, f *facts) error {
 
 // runReady starts the program, again and again, and connects when it has returned.
 func (b *bench) runReady(l *lab.Lab, f *facts) error {
+	dial := func(info lab.SessionInfo) error {
+		network, address := "unix", b.path(info, b.Socket)
+		if _, _, err := net.SplitHostPort(b.Socket); err == nil && !strings.Contains(b.Socket, "/") {
+			network, address = "tcp", b.Socket
+		}
+		client, err := net.DialTimeout(network, address, b.Timeout)
+		if err == nil {
+			client.Close()
+		}
+		return err
+	}
 	for range b.Starts {
 		if err := l.Clear(); err != nil {
 			return err
+		}
+		if dial(lab.SessionInfo{TmpDir: l.Place()}) == nil { // There is no daemon of ours.
+			f.ready.stranger = true
+			return nil
 		}
 		s, err := l.Start(lab.Command{Args: b.args})
 		if err != nil {
@@ -473,18 +528,13 @@ func (b *bench) runReady(l *lab.Lab, f *facts) error {
 		f.ready.starts++
 		_, err = s.Wait(b.Timeout)
 		if err == nil {
-			network, address := "unix", b.path(s.Info, b.Socket)
-			if _, _, err := net.SplitHostPort(b.Socket); err == nil && !strings.Contains(b.Socket, "/") {
-				network, address = "tcp", b.Socket
-			}
-			var client net.Conn
-			if client, err = net.DialTimeout(network, address, b.Timeout); err == nil {
-				f.ready.connected++
-				client.Close()
-				continue
-			}
+			err = dial(s.Info)
 		}
-		f.ready.why = err.Error()
+		if err == nil {
+			f.ready.connected++
+		} else {
+			f.ready.why = err.Error()
+		}
 	}
 	return nil
 }
@@ -612,10 +662,20 @@ func (b *bench) again(l *lab.Lab, c lab.Command) (*lab.Session, launch, error) {
 
 // words shows what a command printed, in one line.
 func words(output string) string {
-	if output = strings.Join(strings.Fields(output), " "); output == "" {
+	if output = oneLine(output); output == "" {
 		return ""
 	}
 	return ": " + output
+}
+
+// oneLine makes one line of what a command printed, and not too long a one.
+func oneLine(output string) string {
+	const most = 300
+	line := []rune(strings.Join(strings.Fields(output), " "))
+	if len(line) > most {
+		return string(line[:most]) + " ..."
+	}
+	return string(line)
 }
 
 // find returns the absolute path of the program to start: the labs start it in
