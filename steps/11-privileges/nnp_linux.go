@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -26,6 +27,19 @@ func noNewPrivileges() error {
 	}
 	if err != nil {
 		return fmt.Errorf("forgo new privileges: %w", err)
+	}
+	return nil
+}
+
+// noCapabilities returns an error if we have a part of root's power (capabilities(7)).
+func noCapabilities() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&header, &caps[0]); err != nil {
+		return os.NewSyscallError("capget", err)
+	}
+	if caps[0].Permitted|caps[1].Permitted|caps[0].Inheritable|caps[1].Inheritable != 0 {
+		return errors.New("we have capabilities")
 	}
 	return nil
 }

@@ -5,3 +5,6 @@ package main
 // noNewPrivileges does nothing: no_new_privs is Linux's. FreeBSD has a call of its own,
 // procctl(2).
 func noNewPrivileges() error { return nil }
+
+// noCapabilities has nothing to ask: capabilities are Linux's.
+func noCapabilities() error { return nil }

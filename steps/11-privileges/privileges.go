@@ -59,7 +59,7 @@ func dropPrivileges(c config, given *flag.FlagSet, root *os.Root) error {
 		return err
 	}
 	if uid == os.Geteuid() && c.chroot == "" { // We are that user.
-		if err := rootIsGone(uid, os.Getegid()); err != nil {
+		if err := nobodyElse(uid, gid, groups); err != nil {
 			return fmt.Errorf("stay user %s: %w", c.user, err)
 		}
 		return nil
@@ -93,8 +93,32 @@ func dropPrivileges(c config, given *flag.FlagSet, root *os.Root) error {
 	return nil
 }
 
+// nobodyElse is for a process that is the user already. What it has beside the user's
+// rights it cannot lay down without root.
+func nobodyElse(uid, gid int, groups []int) error {
+	if uid == 0 {
+		return nil
+	}
+	have, err := os.Getgroups()
+	if err != nil {
+		return err
+	}
+	for _, group := range append(have, os.Getgid(), os.Getegid()) {
+		if group != gid && !slices.Contains(groups, group) {
+			return fmt.Errorf("we are in group %d, and the user is not", group)
+		}
+	}
+	if os.Getuid() != uid {
+		return fmt.Errorf("our real user is %d", os.Getuid())
+	}
+	if err := rootIsGone(uid, gid); err != nil {
+		return err
+	}
+	return noCapabilities()
+}
+
 // inside returns how a file is called with dir as the root directory. One that is not
-// in dir keeps its name, and will not be found by it.
+// in dir keeps its name: what dir has by that name, if anything, is another file.
 func inside(dir path, name string) string {
 	if rest, ok := strings.CutPrefix(name, strings.TrimRight(string(dir), "/")+"/"); ok {
 		return "/" + rest
