@@ -24,7 +24,7 @@ import (
 var (
 	said   *os.File // our end of the pipe
 	asked  = make(chan os.Signal, 1)
-	asking = slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}, signal.Ignored)
+	asking = slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP}, signal.Ignored)
 )
 
 // startReady starts the daemon with such a pipe.

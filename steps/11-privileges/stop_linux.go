@@ -47,8 +47,8 @@ func stopDaemon(c config) error {
 		case n == 0:
 			return fmt.Errorf("process %d has not ended %v after SIGTERM", pid, stopTime)
 		default:
-			fmt.Printf("process %d has ended\n", pid)
-			return nil
+			_, err := fmt.Printf("process %d has ended\n", pid)
+			return err
 		}
 	}
 }

@@ -28,6 +28,6 @@ func stopDaemon(c config) error {
 			return fmt.Errorf("process %d has not ended %v after SIGTERM", pid, stopTime)
 		}
 	}
-	fmt.Printf("process %d has ended\n", pid)
-	return nil
+	_, err = fmt.Printf("process %d has ended\n", pid)
+	return err
 }

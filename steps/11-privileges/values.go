@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // What a setting can be. Each is a flag.Value: the command line, the environment and
@@ -29,6 +30,9 @@ type line string
 func (l *line) String() string { return string(*l) }
 
 func (l *line) Set(s string) error {
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("%.60q is not UTF-8", s)
+	}
 	if strings.ContainsFunc(s, unicode.IsControl) {
 		return fmt.Errorf("%.60q has a control character", s)
 	}
