@@ -463,6 +463,8 @@ func judgeReopen(f *facts) (Verdict, string) {
 		return Fail, fmt.Sprintf("there was no log to rename: %v", r.err)
 	case f.job.reload.died:
 		return Fail, "it was " + ended(f.job.reload.exit)
+	case r.blind != nil && (r.old || !r.fresh):
+		return Skip, fmt.Sprintf("it has not opened a new log at once, and we could not wait for that: %v", r.blind)
 	case r.old:
 		return Fail, "it goes on in the renamed log"
 	case !r.fresh:

@@ -118,6 +118,7 @@ type rotated struct {
 	err   error // why it could not be renamed
 	old   bool  // the daemon still has the renamed file open
 	fresh bool  // there is a new one, and the daemon has it open
+	blind error // why we could not wait for that
 }
 
 // refusal is how a command ended that was to fail.
@@ -351,13 +352,11 @@ func (b *bench) reload(l *lab.Lab, ln launch, f *facts) (err error) {
 	var events *os.File
 	if b.Log != "" {
 		r.log.path = b.path(ln.info, b.Log)
-		if r.log.err = os.Rename(r.log.path, r.log.path+rotatedName); r.log.err == nil {
-			defer b.restoreLog(r.log)
-			if events, err = watch(filepath.Dir(r.log.path)); err != nil {
-				return err
-			}
+		if events, r.log.blind = watch(filepath.Dir(r.log.path)); events != nil {
 			defer events.Close()
 		}
+		r.log.err = os.Rename(r.log.path, r.log.path+rotatedName)
+		defer b.restoreLog(r.log)
 	}
 	if err := l.Signal(ln.daemon.PID, syscall.SIGHUP); err != nil {
 		return err
@@ -401,10 +400,13 @@ func (b *bench) path(info lab.SessionInfo, pattern string) string {
 // look says which file the daemon has open. One that opens its log when it next has
 // something to write may take some time to let go of the old one.
 func (r *rotated) look(l *lab.Lab, pid int, events *os.File, patience time.Duration) error {
-	if err := events.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		return err
+	over := r.blind != nil
+	if !over {
+		if err := events.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			return err
+		}
 	}
-	for over := false; ; {
+	for {
 		p, err := l.State(pid)
 		if err != nil {
 			return fmt.Errorf("read the daemon's state: %w", err)
@@ -517,8 +519,8 @@ func (b *bench) runReady(l *lab.Lab, f *facts) error {
 		if err := l.Clear(); err != nil {
 			return err
 		}
-		if dial(lab.SessionInfo{TmpDir: l.Place()}) == nil { // There is no daemon of ours.
-			f.ready.stranger = true
+		if f.ready.starts == 0 && dial(lab.SessionInfo{TmpDir: l.Place()}) == nil {
+			f.ready.stranger = true // There is no daemon of ours yet.
 			return nil
 		}
 		s, err := l.Start(lab.Command{Args: b.args})

@@ -61,8 +61,11 @@ func printTable(w io.Writer, r *checks.Report, colour bool) error {
 // do anything to the terminal that they are shown on.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
+		switch {
+		case unicode.IsPrint(r):
 			return r
+		case unicode.IsSpace(r):
+			return ' '
 		}
 		return unicode.ReplacementChar
 	}, text)
