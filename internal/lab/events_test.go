@@ -268,13 +268,24 @@ func TestRestAgain(t *testing.T) {
 		start(t, l, Command{Args: args})
 		for range 3 {
 			if live, err := l.Rest(100 * time.Millisecond); !errors.Is(err, ErrTimeout) {
-				t.Fatalf("%s is at rest: %v, %v", args[0], live, err)
+				t.Fatalf("%s is at rest: %v, %v%s", args, live, err, shown(live))
 			}
 		}
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// shown shows processes, with all of their threads, in a failure.
+func shown(pids []int) (text string) {
+	for _, pid := range pids {
+		st, err := proc.ReadStat(pid)
+		threads, err2 := proc.Threads(pid)
+		children, err3 := proc.Children(pid)
+		text += fmt.Sprintf("\n%+v, children %v, threads %+v (%v)", st, children, threads, errors.Join(err, err2, err3))
+	}
+	return text
 }
 
 // A process that sleeps for a millisecond, again and again, is not at rest. When it is

@@ -110,7 +110,9 @@ func leftovers(tmp string, before []string) (left []string) {
 		left = append(left, err.Error())
 	}
 	for _, f := range files {
-		left = append(left, "file "+filepath.Join(tmp, f.Name()))
+		if path := filepath.Join(tmp, f.Name()); !slices.Contains(keep.Temporary(), path) { // removed last
+			left = append(left, "file "+path)
+		}
 	}
 	for _, thing := range openThings() {
 		if !slices.Contains(before, thing) {
