@@ -1,10 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,15 +32,21 @@ func noNewPrivileges() error {
 	return nil
 }
 
-// noCapabilities returns an error if we have a part of root's power (capabilities(7)).
-func noCapabilities() error {
+// layDown lays down what we have of root's power (capabilities(7)), if anything: a login
+// may give a user some. Each thread has its own.
+func layDown() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var caps [2]unix.CapUserData
+	var caps, none [2]unix.CapUserData
 	if err := unix.Capget(&header, &caps[0]); err != nil {
 		return os.NewSyscallError("capget", err)
 	}
-	if caps[0].Permitted|caps[1].Permitted|caps[0].Inheritable|caps[1].Inheritable != 0 {
-		return errors.New("we have capabilities")
+	if caps == none {
+		return nil
+	}
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
+		uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none)), 0)
+	if errno != 0 {
+		return os.NewSyscallError("capset", errno)
 	}
 	return nil
 }

@@ -6,5 +6,5 @@ package main
 // procctl(2).
 func noNewPrivileges() error { return nil }
 
-// noCapabilities has nothing to ask: capabilities are Linux's.
-func noCapabilities() error { return nil }
+// layDown has nothing to lay down: capabilities are Linux's.
+func layDown() error { return nil }

@@ -93,8 +93,8 @@ func dropPrivileges(c config, given *flag.FlagSet, root *os.Root) error {
 	return nil
 }
 
-// nobodyElse is for a process that is the user already. What it has beside the user's
-// rights it cannot lay down without root.
+// nobodyElse is for a process that is the user already. It lays down capabilities, which
+// needs no root. To leave a group or a real user needs it, so there must be none.
 func nobodyElse(uid, gid int, groups []int) error {
 	if uid == 0 {
 		return nil
@@ -111,10 +111,10 @@ func nobodyElse(uid, gid int, groups []int) error {
 	if os.Getuid() != uid {
 		return fmt.Errorf("our real user is %d", os.Getuid())
 	}
-	if err := rootIsGone(uid, gid); err != nil {
+	if err := layDown(); err != nil {
 		return err
 	}
-	return noCapabilities()
+	return rootIsGone(uid, gid)
 }
 
 // inside returns how a file is called with dir as the root directory. One that is not
