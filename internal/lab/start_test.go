@@ -506,6 +506,7 @@ func TestState(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, Options{})
 	s := start(t, l, Command{Args: sleep})
+	rest(t, l) // It has its arguments a moment after Start returns: see proc.Process.
 	p, err := l.State(s.Info.Launcher)
 	if err != nil {
 		t.Fatal(err)

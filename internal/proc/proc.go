@@ -30,6 +30,10 @@ var root = "/proc"
 var ErrGone = errors.New("process is gone")
 
 // Process is one process as the kernel shows it in /proc/PID.
+//
+// Within execve(2) it has neither arguments nor variables for a moment. In that moment
+// os.StartProcess may have returned: it waits for a pipe that execve closes, and that
+// comes first.
 type Process struct {
 	Stat
 
