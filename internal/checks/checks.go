@@ -10,6 +10,7 @@
 package checks
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os/user"
@@ -459,8 +460,10 @@ func judgeTold(f *facts) (Verdict, string) { return refused(f.told, f.options.Ti
 
 func judgeReopen(f *facts) (Verdict, string) {
 	switch r := f.job.log; {
-	case r.err != nil:
+	case errors.Is(r.err, fs.ErrNotExist):
 		return Fail, fmt.Sprintf("there was no log to rename: %v", r.err)
+	case r.err != nil:
+		return Skip, fmt.Sprintf("its log could not be renamed: %v", r.err)
 	case f.job.reload.died:
 		return Fail, "it was " + ended(f.job.reload.exit)
 	case r.blind != nil && (r.old || !r.fresh):
@@ -531,8 +534,19 @@ func judgeLeader(f *facts) (Verdict, string) {
 	}
 }
 
+// LookUpUser finds a user by name or number.
+func LookUpUser(name string) (*user.User, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		if numbered, err := user.LookupId(name); err == nil {
+			return numbered, nil
+		}
+	}
+	return u, err
+}
+
 func judgeRights(f *facts) (Verdict, string) {
-	u, err := user.Lookup(f.options.User)
+	u, err := LookUpUser(f.options.User)
 	if err != nil {
 		return Skip, err.Error()
 	}

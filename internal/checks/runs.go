@@ -114,11 +114,12 @@ type facts struct {
 
 // rotated is what came of the renaming of a log, and SIGHUP.
 type rotated struct {
-	path  string
-	err   error // why it could not be renamed
-	old   bool  // the daemon still has the renamed file open
-	fresh bool  // there is a new one, and the daemon has it open
-	blind error // why we could not wait for that
+	path             string
+	err              error  // why it could not be renamed
+	oldFile, newFile string // as the kernel shows them
+	old              bool   // the daemon still has the renamed file open
+	fresh            bool   // there is a new one, and the daemon has it open
+	blind            error  // why we could not wait for that
 }
 
 // refusal is how a command ended that was to fail.
@@ -355,16 +356,35 @@ func (b *bench) reload(l *lab.Lab, ln launch, f *facts) (err error) {
 		if events, r.log.blind = watch(filepath.Dir(r.log.path)); events != nil {
 			defer events.Close()
 		}
-		r.log.err = os.Rename(r.log.path, r.log.path+rotatedName)
+		r.log.rename()
 		defer b.restoreLog(r.log)
 	}
 	if err := l.Signal(ln.daemon.PID, syscall.SIGHUP); err != nil {
 		return err
 	}
-	if r.reload, err = b.after(l, ln.daemon.PID); err == nil && !r.reload.died && r.log.err == nil {
-		err = r.log.look(l, ln.daemon.PID, events, b.restTime())
+	if r.reload, err = b.after(l, ln.daemon.PID); err != nil || r.reload.died || r.log.err != nil {
+		return err
 	}
+	if err := r.log.look(l, ln.daemon.PID, events, b.restTime()); err != nil {
+		return err
+	}
+	r.reload, err = b.after(l, ln.daemon.PID) // It may have ended while we waited.
 	return err
+}
+
+// rename gives the log another name. What a daemon has open the kernel shows by the name
+// to which symbolic links lead.
+func (r *rotated) rename() {
+	opened, err := filepath.EvalSymlinks(r.path)
+	dir, err2 := filepath.EvalSymlinks(filepath.Dir(r.path))
+	if r.err = cmp.Or(err, err2); r.err != nil {
+		return
+	}
+	r.newFile = filepath.Join(dir, filepath.Base(r.path))
+	if r.oldFile = opened; opened == r.newFile { // The log is no link itself.
+		r.oldFile += rotatedName
+	}
+	r.err = os.Rename(r.path, r.path+rotatedName)
 }
 
 // watch returns what can be read whenever a file comes into a directory, or is closed
@@ -408,13 +428,16 @@ func (r *rotated) look(l *lab.Lab, pid int, events *os.File, patience time.Durat
 	}
 	for {
 		p, err := l.State(pid)
+		if errors.Is(err, proc.ErrGone) {
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("read the daemon's state: %w", err)
 		}
 		has := func(path string) bool {
 			return slices.ContainsFunc(p.FDs, func(fd proc.FD) bool { return fd.Target == path })
 		}
-		if r.old, r.fresh = has(r.path+rotatedName), has(r.path); r.fresh && !r.old || over {
+		if r.old, r.fresh = has(r.oldFile), has(r.newFile); r.fresh && !r.old || over {
 			return nil
 		}
 		_, err = events.Read(make([]byte, 4096))

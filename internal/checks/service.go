@@ -172,6 +172,9 @@ func (b *bench) reloadService(l *lab.Lab, s service, f *facts) (err error) {
 		return err
 	}
 	v.reloading = said[before:]
+	if r.reload, err = b.after(l, s.daemon.PID); err != nil || r.reload.died { // while we waited
+		return err
+	}
 	v.reloaded, err = l.Stat(s.daemon.PID)
 	return err
 }

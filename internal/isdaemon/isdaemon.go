@@ -13,7 +13,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -59,7 +58,7 @@ TMPDIR, and may be a pattern:
   -log FILE        its log; it is renamed for the check (reopen)
   -pidfile FILE    its PID file, by an absolute name (single)
   -socket FILE     a socket that it serves, or a TCP host:port (ready)
-  -user NAME       the user that it becomes (rights)
+  -user NAME       the user that it becomes, by name or number (rights)
 
 The exit status is 0 if every check holds or cannot be judged, 1 if one fails,
 and 2 if none can be judged or the command line is wrong: one line on standard
@@ -119,7 +118,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 			known.PIDFile))
 	}
 	if known.User != "" {
-		if _, err := user.Lookup(known.User); err != nil {
+		if _, err := checks.LookUpUser(known.User); err != nil {
 			return fail(fmt.Errorf("-user: %w", err))
 		}
 	}
