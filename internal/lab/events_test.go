@@ -263,7 +263,7 @@ func TestRestBusy(t *testing.T) {
 // its processes is soon gone.
 func TestRestAgain(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{role("role-again"), sh(chain), role("role-reaper", chain)} {
+	for _, args := range [][]string{role("role-again"), role("role-chain"), role("role-reaper", role("role-chain")...)} {
 		l := newLab(t, Options{})
 		start(t, l, Command{Args: args})
 		for range 3 {
@@ -346,10 +346,6 @@ func reads(t *testing.T, pid int) (n int) {
 	}
 	return n
 }
-
-// A shell that starts another of its kind, and ends, again and again. It stops
-// after a while, should a test not be able to end it.
-const chain = `f() { [ $1 -gt 0 ] && f $(($1-1)) & }; f 20000`
 
 func TestTimeoutLists(t *testing.T) {
 	t.Parallel()

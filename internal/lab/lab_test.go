@@ -324,6 +324,7 @@ var roles = map[string]func(args []string) int{
 	"role-children": roleChildren,
 	"role-headless": roleHeadless,
 	"role-again":    roleAgain,
+	"role-chain":    roleChain,
 	"role-reaper":   roleReaper,
 	"role-forker":   roleForker,
 	"role-lab":      roleLab,
