@@ -96,6 +96,7 @@ func TestReplayBites(t *testing.T) {
 
 // A replay is a shell on a terminal, and what has come out of it.
 type replay struct {
+	lab     *lab.Lab
 	session *lab.Session
 	at      int               // how much of the screen has been compared
 	is      map[string]string // what a number in the document stands for
@@ -135,7 +136,7 @@ func newReplay(t *testing.T) *replay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &replay{session: s, at: strings.LastIndex(text, "$ "), is: map[string]string{}}
+	return &replay{lab: l, session: s, at: strings.LastIndex(text, "$ "), is: map[string]string{}}
 }
 
 // tick is what a daemon of the first steps writes onto the terminal at any time.
@@ -190,7 +191,10 @@ func (r *replay) block(text string) error {
 		case line == "^C":
 			err = r.typed("\x03", "^C")
 		case strings.HasPrefix(line, "$ "):
-			if err = r.prompt(); err == nil {
+			if err = r.prompt(); err == nil && strings.Contains(shown, "/proc/") {
+				_, err = r.lab.Rest(deadline) // Within its start a daemon opens and closes files.
+			}
+			if err == nil {
 				command := number.ReplaceAllStringFunc(shown, func(n string) string {
 					if is, ok := r.is[n]; ok {
 						return is
