@@ -5,6 +5,7 @@ package daemonsteps
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -319,14 +320,15 @@ func (s *pidStorm) over() {
 
 var logsStart = regexp.MustCompile(`(?m) msg=started .*\bpid=(\d+)`)
 
-// started returns the pids of all daemons that have logged that they started.
-func (s *pidStorm) started() map[int]bool {
+// started says of each pid how often a daemon has logged that it started with it: among
+// so many processes pids come again (pid_max, proc_sys_kernel(5)).
+func (s *pidStorm) started() map[int]int {
 	s.t.Helper()
 	text, err := os.ReadFile(s.pid + ".log")
 	s.check(err)
-	pids := map[int]bool{}
+	pids := map[int]int{}
 	for _, m := range logsStart.FindAllStringSubmatch(string(text), -1) {
-		pids[named(logsStart, m[0])] = true
+		pids[named(logsStart, m[0])]++
 	}
 	return pids
 }
@@ -334,7 +336,7 @@ func (s *pidStorm) started() map[int]bool {
 // watch reads the PID file whenever inotify(7) tells that it has changed, until the
 // function that it returns is called. That says of every text found that it is the pid
 // of one of these daemons.
-func (s *pidStorm) watch() func(daemons map[int]bool) {
+func (s *pidStorm) watch() func(daemons map[int]int) {
 	s.t.Helper()
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	s.check(err)
@@ -361,11 +363,11 @@ func (s *pidStorm) watch() func(daemons map[int]bool) {
 		events.Close()
 	})
 	s.t.Cleanup(end)
-	return func(daemons map[int]bool) {
+	return func(daemons map[int]int) {
 		end()
 		for text := range found {
 			pid, _ := strconv.Atoi(strings.TrimSuffix(text, "\n"))
-			if text != "" && (!daemons[pid] || text != fmt.Sprintln(pid)) {
+			if text != "" && (daemons[pid] == 0 || text != fmt.Sprintln(pid)) {
 				s.errorf("the PID file had %q in it, and these were daemons: %v", text, daemons)
 			}
 		}
@@ -386,7 +388,7 @@ exec 3>&-; wait`
 func (s *pidStorm) storm(starts, rounds int) []string {
 	s.t.Helper()
 	found := s.watch()
-	winners := map[int]bool{}
+	winners := map[int]int{}
 	for round := 0; round < rounds && len(s.wrong) == 0; round++ {
 		results := s.run(atOnce, strconv.Itoa(starts))
 		if len(results) != starts {
@@ -399,7 +401,7 @@ func (s *pidStorm) storm(starts, rounds int) []string {
 				winner = named(saidPID, r.out)
 			}
 		}
-		winners[winner] = true
+		winners[winner]++
 		if won != 1 {
 			s.errorf("of %d starts %d have won", starts, won)
 			break
@@ -421,7 +423,7 @@ func (s *pidStorm) storm(starts, rounds int) []string {
 		s.over()
 	}
 	found(winners)
-	if ran := s.started(); len(ran) != len(winners) {
+	if ran := s.started(); !maps.Equal(ran, winners) {
 		s.errorf("these have won: %v, and these have run: %v", winners, ran)
 	}
 	return s.wrong
@@ -452,15 +454,16 @@ func (s *pidStorm) relay(loops, wins int) []string {
 	}
 	s.over()
 	daemons := s.started()
-	stopped := map[int]bool{}
+	stopped, stops := map[int]int{}, 0
 	for name, r := range results {
 		pid := 0
 		switch {
 		case r.status == 0 && strings.HasPrefix(name, "stop"):
-			if pid = named(hasEnded, r.out); stopped[pid] {
-				s.errorf("two -stop say that they have ended process %d", pid)
+			pid = named(hasEnded, r.out)
+			stops++
+			if stopped[pid]++; stopped[pid] > daemons[pid] {
+				s.errorf("%d -stop say that they have ended process %d, and it was a daemon %d times", stopped[pid], pid, daemons[pid])
 			}
-			stopped[pid] = true
 		case r.status == 0:
 			pid = named(saidPID, r.out)
 		case r.status == 1 && strings.Count(r.err_, "\n") == 1:
@@ -468,13 +471,13 @@ func (s *pidStorm) relay(loops, wins int) []string {
 				continue
 			}
 		}
-		if !daemons[pid] {
+		if daemons[pid] == 0 {
 			s.errorf("%s ended with status %d and said %q %q, and %d others were daemons", name, r.status, r.out, r.err_, len(daemons))
 		}
 	}
 	found(daemons)
-	if len(stopped) < loops*wins-1 {
-		s.errorf("%d have won, and %d were stopped", loops*wins, len(stopped))
+	if stops < loops*wins-1 {
+		s.errorf("%d have won, and %d were stopped", loops*wins, stops)
 	}
 	if text, err := os.ReadFile(s.pid); err != nil || len(text) > 0 {
 		s.errorf("all have ended cleanly, and the PID file has %q (%v)", text, err)
