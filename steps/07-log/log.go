@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -40,7 +39,6 @@ func openLog(name string) error {
 
 // reopen goes on in the file that has the log's name now: whoever rotates the log
 // has renamed the old one. If that fails, the old file stays in use.
-//
 // A new file is its owner's alone, whatever the umask. Its name must not be a symbolic
 // link: who may write in the directory could have the daemon write anywhere.
 func (l *logFile) reopen() error {
@@ -70,16 +68,19 @@ func (l *logFile) reopen() error {
 
 // report logs that something was done, or why it was not.
 func report(done string, err error) {
-	if err != nil {
+	if err == nil {
+		slog.Info(done)
+	} else {
 		slog.Error(err.Error())
-		return
 	}
-	slog.Info(done)
 }
 
-// removeLog removes the log that goes with the daemon's own directory, if it is there.
-func removeLog(root *os.Root) error {
-	if err := root.Remove("log"); !errors.Is(err, fs.ErrNotExist) {
+// removeLog removes the log if it is DIR/log, which goes with the daemon's directory.
+func removeLog(root *os.Root, name path) error {
+	if string(name) != root.Name()+"/log" {
+		return nil
+	}
+	if err := root.Remove("log"); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -144,6 +145,5 @@ func withoutTime(_ []string, a slog.Attr) slog.Attr {
 // toJournal says whether f leads to the journal (systemd.exec(5), $JOURNAL_STREAM).
 func toJournal(f *os.File) bool {
 	var st syscall.Stat_t
-	err := syscall.Fstat(int(f.Fd()), &st)
-	return err == nil && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+	return syscall.Fstat(int(f.Fd()), &st) == nil && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }

@@ -134,9 +134,7 @@ func awaitLock(c config, daemon *os.Process) error {
 			daemon.Release() // Its pid may become another's.
 			return cmp.Or(checkPIDFile(c), errors.New("it ended before it held the PID file"))
 		}
-		f, _ := openPIDFile(c, 0)
-		pid, _ = daemonOf(c, f)
-		f.Close()
+		pid, _ = daemonOf(c)
 	}
 	return nil
 }

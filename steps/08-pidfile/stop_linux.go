@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,12 +14,7 @@ import (
 // opened first, and then we look again who the daemon is. One that ends has emptied
 // the file; a second SIGTERM would break off its clean-up.
 func stopDaemon(c config) error {
-	f, err := openPIDFile(c, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	pid, err := daemonOf(c, f)
+	pid, err := daemonOf(c)
 	if err != nil {
 		return err
 	}
@@ -29,8 +23,7 @@ func stopDaemon(c config) error {
 		return fmt.Errorf("open process %d: %w", pid, err)
 	}
 	defer unix.Close(daemon)
-	f.Seek(0, io.SeekStart)
-	if again, _ := daemonOf(c, f); again != pid {
+	if again, _ := daemonOf(c); again != pid {
 		return fmt.Errorf("process %d ends or has ended by itself", pid)
 	}
 	if err := unix.PidfdSendSignal(daemon, unix.SIGTERM, nil, 0); err != nil {

@@ -27,12 +27,12 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 	}
 	defer undo(&err, func() error { return os.Remove(root.Name()) })
 	defer undo(&err, releasePIDFile)
-	status, err := serveStatus(root)
+	status, err := serveStatus(root) // If another serves here, DIR/log is its.
 	if err != nil {
 		return err
 	}
 	defer undo(&err, status.Close)
-	defer undo(&err, func() error { return removeLog(root) }) // not before: it may be another's
+	defer undo(&err, func() error { return removeLog(root, c.log) })
 	if err := sayReady(); err != nil {
 		return err
 	}

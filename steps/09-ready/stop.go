@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"time"
 )
 
@@ -11,7 +10,12 @@ const stopTime = 10 * time.Second
 
 // daemonOf returns the pid of the daemon that holds the PID file. Any program of our
 // user's can lock a file; but if its text names the holder as well, the daemon wrote it.
-func daemonOf(c config, f *os.File) (pid int, err error) {
+func daemonOf(c config) (pid int, err error) {
+	f, err := openPIDFile(c, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
 	pid = holder(f)
 	if pid <= 0 {
 		return 0, fmt.Errorf("no process that we can see holds %s", c.pid)

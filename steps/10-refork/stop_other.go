@@ -16,7 +16,7 @@ func stopDaemon(c config) error {
 		return err
 	}
 	defer f.Close()
-	pid, err := daemonOf(c, f)
+	pid, err := daemonOf(c)
 	if err != nil {
 		return err
 	}

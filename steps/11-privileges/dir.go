@@ -10,11 +10,10 @@ import (
 // owner may list, enter and write (mode 0700), and returns its absolute path.
 // A relative path would lead elsewhere once the working directory is /.
 func privateDir() (string, error) {
-	tmp, err := filepath.Abs(os.TempDir())
-	if err != nil {
-		return "", fmt.Errorf("find the directory for temporary files: %w", err)
+	dir, err := realPath(os.TempDir())
+	if err == nil {
+		dir, err = os.MkdirTemp(dir, "daemonsteps-")
 	}
-	dir, err := os.MkdirTemp(tmp, "daemonsteps-")
 	if err != nil {
 		return "", fmt.Errorf("make the daemon's directory: %w", err)
 	}
@@ -31,9 +30,23 @@ func openDir(dir string) (*os.Root, error) {
 			return nil, err
 		}
 	}
+	dir, err := realPath(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the daemon's directory: %w", err)
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the daemon's directory: %w", err)
 	}
 	return root, nil
+}
+
+// realPath returns the absolute name of a directory, with no symbolic link in it. It can
+// be removed by this name: rmdir(2) takes neither a link nor ".".
+func realPath(dir string) (string, error) {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(dir)
 }

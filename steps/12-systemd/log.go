@@ -65,11 +65,11 @@ func withoutTime(_ []string, a slog.Attr) slog.Attr {
 
 // report logs that something was done, or why it was not.
 func report(done string, err error) {
-	if err != nil {
+	if err == nil {
+		slog.Info(done)
+	} else {
 		slog.Error(err.Error())
-		return
 	}
-	slog.Info(done)
 }
 
 // fail says why we end, a line for each fault.
@@ -84,6 +84,5 @@ func fail(name string, err error) {
 // toJournal says whether f leads to the journal (systemd.exec(5), $JOURNAL_STREAM).
 func toJournal(f *os.File) bool {
 	var st syscall.Stat_t
-	err := syscall.Fstat(int(f.Fd()), &st)
-	return err == nil && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+	return syscall.Fstat(int(f.Fd()), &st) == nil && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
