@@ -27,9 +27,14 @@ func (i *interval) Set(s string) (err error) {
 // like something that the daemon never said.
 type line string
 
+const maxLine = 1000 // bytes
+
 func (l *line) String() string { return string(*l) }
 
 func (l *line) Set(s string) error {
+	if len(s) > maxLine {
+		return fmt.Errorf("%.60q has %d bytes, more than %d", s, len(s), maxLine)
+	}
 	if !utf8.ValidString(s) {
 		return fmt.Errorf("%.60q is not UTF-8", s)
 	}
