@@ -26,6 +26,7 @@ import (
 func init() {
 	verbs["every"] = every
 	verbs["asks"] = asks
+	verbs["silent"] = silent
 	verbs["occupy"] = occupy
 	conditions["unshare"] = func() (bool, error) { return haveUnshare() == nil, nil }
 	conditions["corelimit"] = func() (bool, error) {
@@ -76,14 +77,24 @@ func every(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // asks connects to a port of the daemon's, in the network that the daemon is in, and
-// matches the line that it is told.
+// matches the line that it is told. With ! it is told nothing when all is at rest.
 func asks(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 2 || neg {
-		ts.Fatalf("usage: asks PORT PATTERN")
+	if len(args) != 2 && !neg || len(args) != 1 && neg {
+		ts.Fatalf("usage: asks PORT PATTERN, or ! asks PORT")
+	}
+	fd, err := dialIn(fmt.Sprintf("/proc/%d/ns/net", started(ts).daemon), args[0])
+	ts.Check(err)
+	if neg {
+		defer unix.Close(fd)
+		_, err := started(ts).lab.Rest(deadline)
+		ts.Check(err)
+		told := make([]byte, 100)
+		if n, err := unix.Read(fd, told); err != unix.EAGAIN {
+			ts.Fatalf("port %s told %q: %v", args[0], told[:max(0, n)], err)
+		}
+		return
 	}
 	pattern, err := regexp.Compile(args[1])
-	ts.Check(err)
-	fd, err := dialIn(fmt.Sprintf("/proc/%d/ns/net", started(ts).daemon), args[0])
 	ts.Check(err)
 	file := os.NewFile(uintptr(fd), "connection")
 	defer file.Close()
@@ -96,6 +107,17 @@ func asks(ts *testscript.TestScript, neg bool, args []string) {
 	if !pattern.MatchString(line) {
 		ts.Fatalf("port %s told %q", args[0], line)
 	}
+}
+
+// silent connects to a port of the daemon's, and reads nothing for as long as the
+// scenario runs.
+func silent(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 || neg {
+		ts.Fatalf("usage: silent PORT")
+	}
+	fd, err := dialIn(fmt.Sprintf("/proc/%d/ns/net", started(ts).daemon), args[0])
+	ts.Check(err)
+	ts.Defer(func() { unix.Close(fd) })
 }
 
 // No other goroutine than main's runs on the main thread, then. The one below would take
@@ -141,6 +163,8 @@ func dialIn(namespace, port string) (int, error) {
 			if err != nil {
 				return -1, err
 			}
+			// What the other end may send before we read: little.
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
 			// The loopback interface of a new network is down.
 			request, err := unix.NewIfreq("lo")
 			if err == nil {
@@ -154,6 +178,7 @@ func dialIn(namespace, port string) (int, error) {
 				unix.Close(fd)
 				return -1, fmt.Errorf("connect to port %s: %w", port, err)
 			}
+			unix.SetNonblock(fd, true)
 			return fd, nil
 		}()
 		done <- result{fd, err}

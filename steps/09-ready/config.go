@@ -19,16 +19,17 @@ type config struct {
 	pid   path // the PID file; "" for none
 	every interval
 	text  string
-	wait  time.Duration
+	wait  interval
 }
 
 // define gives flags one for each field of c, and c the defaults.
 func (c *config) define(flags *flag.FlagSet) {
 	c.every, c.text = interval{time.Second}, "tick"
+	c.wait = interval{10 * time.Second}
 	flags.Var(&c.file, "config", "")
 	flags.Var(&c.log, "log", "")
 	flags.Var(&c.pid, "pidfile", "")
-	flags.DurationVar(&c.wait, "wait", 10*time.Second, "")
+	flags.Var(&c.wait, "wait", "")
 	flags.Var(&c.every, "every", "")
 	flags.Var((*line)(&c.text), "text", "")
 }

@@ -60,6 +60,9 @@ func main() {
 	if err == nil && *dir != "" && !*foreground {
 		err = fmt.Errorf("-dir %s needs -foreground", *dir)
 	}
+	if err == nil && *ready != 0 && !*foreground {
+		err = fmt.Errorf("-ready %d needs -foreground", *ready)
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v (%s -h explains)\n", name, err, name)
 		os.Exit(2)
@@ -71,7 +74,7 @@ func main() {
 	} else if err == nil {
 		err = openLog(string(c.log)) // In the launcher to see that it can be.
 	}
-	err = errors.Join(err, connect(*ready, c.wait))
+	err = errors.Join(err, connect(*ready, c.wait.Duration))
 	if err == nil && *foreground {
 		err = daemon(c, flags, *dir)
 		if err == nil || c.log != "" { // If not, it is said below, in the same place.

@@ -52,7 +52,7 @@ func launch(c config, args []string) error {
 		os.Remove(dir)
 		return fmt.Errorf("start the daemon: %w", err)
 	}
-	err = awaitReady(c.wait)
+	err = awaitReady(c.wait.Duration)
 	if err == nil {
 		err = sayPID(child.Process.Pid)
 	}

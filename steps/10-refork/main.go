@@ -57,11 +57,17 @@ func main() {
 	if err == nil && flags.NArg() > 0 {
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
+	if err == nil && *leader && *foreground {
+		err = errors.New("-leader and -foreground exclude each other")
+	}
 	if err == nil && *stop && (*foreground || flags.Lookup("pidfile").Value.String() == "") {
 		err = errors.New("-stop needs -pidfile, and no -foreground")
 	}
 	if err == nil && *dir != "" && !*foreground {
 		err = fmt.Errorf("-dir %s needs -foreground", *dir)
+	}
+	if err == nil && *ready != 0 && !*foreground && !*leader {
+		err = fmt.Errorf("-ready %d needs -foreground", *ready)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v (%s -h explains)\n", name, err, name)
@@ -74,7 +80,7 @@ func main() {
 	} else if err == nil {
 		err = openLog(string(c.log)) // In the launcher to see that it can be.
 	}
-	err = errors.Join(err, connect(*ready, c.wait))
+	err = errors.Join(err, connect(*ready, c.wait.Duration))
 	if err == nil && *foreground {
 		err = daemon(c, flags, *dir)
 		if err == nil || c.log != "" { // If not, it is said below, in the same place.
@@ -91,7 +97,7 @@ func main() {
 		if *leader {
 			err = launch(c, args)
 		} else {
-			err = leadSession(args[1:], c.wait)
+			err = leadSession(args[1:], c.wait.Duration)
 		}
 	}
 	if err != nil {

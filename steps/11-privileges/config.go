@@ -19,7 +19,7 @@ type config struct {
 	pid   path // the PID file; "" for none
 	every interval
 	text  string
-	wait  time.Duration
+	wait  interval
 
 	user   userName // whom to become; "" for nobody else
 	chroot path     // the root directory to have; "" for the present one
@@ -29,10 +29,11 @@ type config struct {
 // define gives flags one for each field of c, and c the defaults.
 func (c *config) define(flags *flag.FlagSet) {
 	c.every, c.text = interval{time.Second}, "tick"
+	c.wait = interval{10 * time.Second}
 	flags.Var(&c.file, "config", "")
 	flags.Var(&c.log, "log", "")
 	flags.Var(&c.pid, "pidfile", "")
-	flags.DurationVar(&c.wait, "wait", 10*time.Second, "")
+	flags.Var(&c.wait, "wait", "")
 	flags.Var(&c.user, "user", "")
 	flags.Var(&c.chroot, "chroot", "")
 	flags.StringVar(&c.listen, "listen", "", "")

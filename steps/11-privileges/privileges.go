@@ -120,7 +120,7 @@ func nobodyElse(uid, gid int, groups []int) error {
 // inside returns how a file is called with dir as the root directory. One that is not
 // in dir keeps its name: what dir has by that name, if anything, is another file.
 func inside(dir path, name string) string {
-	if rest, ok := strings.CutPrefix(name, strings.TrimRight(string(dir), "/")+"/"); ok {
+	if rest, ok := strings.CutPrefix(name, string(dir)+"/"); ok {
 		return "/" + rest
 	}
 	return name

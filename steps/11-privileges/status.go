@@ -75,7 +75,7 @@ func (s *statusServer) serve(listener net.Listener) {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		// It fits in the socket's buffer: nobody has to read for us to go on.
+		// A line (maxLine) fits in the socket's buffer: nobody has to read for us to go on.
 		client.Write([]byte(s.line.Load().(string)))
 		client.Close()
 	}
