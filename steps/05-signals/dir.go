@@ -44,9 +44,12 @@ func openDir(dir string) (*os.Root, error) {
 // realPath returns the absolute name of a directory, with no symbolic link in it. It can
 // be removed by this name: rmdir(2) takes neither a link nor ".".
 func realPath(dir string) (string, error) {
-	dir, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return "", err
+	if !filepath.IsAbs(dir) {
+		wd, err := os.Getwd() // $PWD, if that leads here: it may have links in it
+		if err != nil {
+			return "", err
+		}
+		dir = wd + "/" + dir // filepath.Join would take "link/.." for nothing.
 	}
-	return filepath.Abs(dir)
+	return filepath.EvalSymlinks(dir)
 }
