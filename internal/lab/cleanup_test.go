@@ -108,7 +108,11 @@ func nothingLeft(t *testing.T, place string) {
 // roleAgain is the article's program: it starts itself again, and ends.
 func roleAgain([]string) int {
 	self := role("role-again")
-	os.StartProcess(self[0], self, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	_, err := os.StartProcess(self[0], self, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	if err != nil {
+		fmt.Println("the chain ends here:", err)
+		return 1
+	}
 	return 0
 }
 

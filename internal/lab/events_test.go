@@ -265,10 +265,12 @@ func TestRestAgain(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{role("role-again"), role("role-chain"), role("role-reaper", role("role-chain")...)} {
 		l := newLab(t, Options{})
-		start(t, l, Command{Args: args})
+		s := start(t, l, Command{Args: args})
 		for range 3 {
 			if live, err := l.Rest(100 * time.Millisecond); !errors.Is(err, ErrTimeout) {
-				t.Fatalf("%s is at rest: %v, %v%s", args, live, err, shown(live))
+				ended, err2 := l.Ended()
+				t.Fatalf("%s is at rest: %v, %v%s\n%d have ended (%v), the last as %+v; printed %q",
+					args, live, err, shown(live), len(ended), err2, ended[max(0, len(ended)-1):], output(t, s))
 			}
 		}
 		if err := l.Close(); err != nil {
