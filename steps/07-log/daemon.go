@@ -22,7 +22,7 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 		return err
 	}
 	defer undo(&err, func() error { return os.Remove(root.Name()) })
-	defer undo(&err, func() error { return removeLog(root, c.log) })
+	defer undo(&err, func() error { return removeLog(root) })
 	slog.Info("started", "dir", root.Name())
 	tick := time.NewTicker(c.every.Duration)
 	for n := 1; ; {

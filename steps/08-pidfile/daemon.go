@@ -27,7 +27,7 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 	}
 	defer undo(&err, func() error { return os.Remove(root.Name()) })
 	defer undo(&err, releasePIDFile)
-	defer undo(&err, func() error { return removeLog(root, c.log) })
+	defer undo(&err, func() error { return removeLog(root) })
 	slog.Info("started", "dir", root.Name())
 	tick := time.NewTicker(c.every.Duration)
 	for n := 1; ; {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -75,15 +74,14 @@ func report(done string, err error) {
 	}
 }
 
-// removeLog removes the log if it is DIR/log, which goes with the daemon's directory.
-func removeLog(root *os.Root, name path) error {
-	if string(name) != root.Name()+"/log" {
+// removeLog removes DIR/log if that is the log that we write: it goes with DIR.
+func removeLog(root *os.Root) error {
+	named, err := root.Lstat("log")
+	opened, err2 := log.file.Stat()
+	if log.name == "" || err != nil || err2 != nil || !os.SameFile(named, opened) {
 		return nil
 	}
-	if err := root.Remove("log"); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return root.Remove("log")
 }
 
 // Write writes a line. It does not fail: a full disk must not end the daemon. What is

@@ -32,7 +32,7 @@ func daemon(c config, given *flag.FlagSet, dir string) (err error) {
 		return err
 	}
 	defer undo(&err, status.Close)
-	defer undo(&err, func() error { return removeLog(root, c.log) })
+	defer undo(&err, func() error { return removeLog(root) })
 	if err := sayReady(); err != nil {
 		return err
 	}
