@@ -13,11 +13,13 @@ import (
 // What a setting can be. Each is a flag.Value: the command line, the environment and
 // the file are read by the same code, and refuse the same.
 
-// An interval is a time to wait.
+// An interval is a time to wait. It is short enough that a sum of two is one, too.
 type interval struct{ time.Duration }
 
+const maxInterval = 1 << 62 // nanoseconds: 146 years
+
 func (i *interval) Set(s string) (err error) {
-	if i.Duration, err = time.ParseDuration(s); err != nil || i.Duration <= 0 {
+	if i.Duration, err = time.ParseDuration(s); err != nil || i.Duration <= 0 || i.Duration > maxInterval {
 		return fmt.Errorf("%.60q is not a time to wait, as 1s or 200ms", s)
 	}
 	return nil
