@@ -21,9 +21,9 @@ type config struct {
 	text  string
 	wait  interval
 
-	user   userName // whom to become; "" for nobody else
+	user   notEmpty // whom to become; "" for nobody else
 	chroot path     // the root directory to have; "" for the present one
-	listen string   // a TCP address; "" for none
+	listen notEmpty // a TCP address; "" for none
 }
 
 // define gives flags one for each field of c, and c the defaults.
@@ -36,7 +36,7 @@ func (c *config) define(flags *flag.FlagSet) {
 	flags.Var(&c.wait, "wait", "")
 	flags.Var(&c.user, "user", "")
 	flags.Var(&c.chroot, "chroot", "")
-	flags.StringVar(&c.listen, "listen", "", "")
+	flags.Var(&c.listen, "listen", "")
 	flags.Var(&c.every, "every", "")
 	flags.Var((*line)(&c.text), "text", "")
 }

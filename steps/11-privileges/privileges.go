@@ -36,11 +36,11 @@ func confine(daemon *exec.Cmd) error {
 }
 
 // servePort serves the status at a TCP address, too: one below 1024 needs root.
-func (s *statusServer) servePort(address string) error {
+func (s *statusServer) servePort(address notEmpty) error {
 	if address == "" {
 		return nil
 	}
-	listener, err := net.Listen("tcp", address)
+	listener, err := net.Listen("tcp", string(address))
 	if err != nil {
 		return fmt.Errorf("serve the status: %w", err)
 	}

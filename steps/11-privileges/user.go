@@ -13,17 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A userName is a user's name or number. An empty one, as of -user "$UNSET", would leave
-// root as it is.
-type userName string
+// A notEmpty is a word that says something. An empty -user, as of -user "$UNSET", would
+// leave root as it is.
+type notEmpty string
 
-func (u *userName) String() string { return string(*u) }
+func (n *notEmpty) String() string { return string(*n) }
 
-func (u *userName) Set(name string) error {
-	if name == "" {
-		return errors.New("no user has this name")
+func (n *notEmpty) Set(s string) error {
+	if s == "" {
+		return errors.New("it is empty")
 	}
-	*u = userName(name)
+	*n = notEmpty(s)
 	return nil
 }
 
