@@ -319,7 +319,7 @@ func (g *Guardian) Adopted(_ Nothing, reply *[]int) error {
 	children, err := proc.Children(os.Getpid())
 	own := g.shells()
 	for _, pid := range children {
-		if threads, err := proc.Threads(pid); err == nil && !dead(threads) && !own[pid] {
+		if threads, err := proc.Threads(pid); err == nil && !proc.Ended(threads) && !own[pid] {
 			*reply = append(*reply, pid)
 		}
 	}
@@ -332,7 +332,7 @@ func (g *Guardian) isZombie(pid int) bool {
 		return true
 	}
 	threads, _, err := proc.Glance(pid)
-	if err == nil && dead(threads) {
+	if err == nil && proc.Ended(threads) {
 		g.zombies.Store(pid, true)
 		return true
 	}

@@ -112,7 +112,7 @@ func (g *Guardian) look() look {
 				l.quiet = false
 				continue
 			}
-			if dead(threads) {
+			if proc.Ended(threads) {
 				// If it has ended since our last look, its children may have gone to
 				// a subreaper below us, where we do not see that they are new.
 				l.switches[pid] = ended
@@ -147,10 +147,4 @@ func atRest(th proc.Thread) bool {
 		return true
 	}
 	return false
-}
-
-// dead says whether a process has ended. The main thread alone tells nothing: it
-// may have ended while other threads go on, or are about to end.
-func dead(threads []proc.Thread) bool {
-	return len(threads) == 1 && (threads[0].State == "Z" || threads[0].State == "X")
 }

@@ -263,6 +263,53 @@ func TestFakeEndedThread(t *testing.T) {
 	equal(t, "number of threads", len(threads), 1)
 }
 
+// The kernel's list may lack thread 9 because thread 8 ended meanwhile.
+func TestFakeThreadMissed(t *testing.T) {
+	mount(t, nil)
+	main, missed := filepath.Join(root, "7/task/7/status"), filepath.Join(root, "7/task/9")
+	gone := filepath.Join(root, "7/task/8")
+	err := errors.Join(os.Remove(main), unix.Mkfifo(main, 0o600), os.Symlink("nowhere", gone))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		// This waits until the file is opened to be read: the list is made then.
+		f, err := os.OpenFile(main, os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteString(statusText)
+		}
+		done <- errors.Join(err, os.Remove(main), os.WriteFile(main, []byte(statusText), 0o600),
+			os.Remove(gone), os.Mkdir(missed, 0o700),
+			os.WriteFile(filepath.Join(missed, "status"), []byte(statusText), 0o600), f.Close())
+	}()
+	threads, err := Threads(7)
+	equal(t, "error", err, nil)
+	equal(t, "number of threads", len(threads), 2)
+	equal(t, "the test's error", <-done, nil)
+}
+
+// A process whose main thread has ended, and which has another one that is missing in the
+// list, goes on.
+func TestFakeEnded(t *testing.T) {
+	for _, test := range []struct {
+		state, threads string
+		want           bool
+	}{
+		{"Z", "1", true},
+		{"Z", "2", false},
+		{"X", "0", true},
+		{"S", "1", false},
+	} {
+		text := strings.Replace(statusText, "State:\tS", "State:\t"+test.state, 1)
+		text = strings.Replace(text, "Threads:\t2\n", "Threads:\t"+test.threads+"\n", 1)
+		mount(t, map[string]string{"7/task/7/status": text})
+		threads, err := Threads(7)
+		equal(t, "error", err, nil)
+		equal(t, "ended: "+test.state+test.threads, Ended(threads), test.want)
+	}
+}
+
 func FuzzParseStat(f *testing.F) {
 	f.Add("a) S 1\n(b c", statLine("S", 0, 99))
 	f.Add("", "7 (x) S")

@@ -34,36 +34,58 @@ type Thread struct {
 	threads int // how many its process has
 }
 
-// Threads returns the threads of a process, sorted by TID. A thread that ends
-// meanwhile is left out.
-func Threads(pid int) ([]Thread, error) {
+// Threads returns the threads of a process, sorted by TID.
+//
+// Where a thread ends while the kernel lists them, the list ends too, and may lack others
+// that go on. The ended one stands in such a list. So if a thread has gone when its file
+// is to be read, all are listed again.
+func Threads(pid int) (threads []Thread, err error) {
+	for range asks {
+		ended := false
+		if threads, ended, err = listThreads(pid); err != nil || !ended {
+			break
+		}
+	}
+	return threads, goneError(pid, err)
+}
+
+// listThreads returns the threads, and whether one of these has ended meanwhile.
+func listThreads(pid int) (threads []Thread, ended bool, err error) {
 	tids, err := numbersIn(pidPath(pid, "task"))
 	if err != nil {
-		return nil, goneError(pid, err)
+		return nil, false, err
 	}
-	threads := make([]Thread, 0, len(tids))
+	threads = make([]Thread, 0, len(tids))
 	buf := make([]byte, 0, 4096) // one for all, because callers ask in a loop
 	for _, tid := range tids {
 		path := pidPath(pid, "task", strconv.Itoa(tid), "status")
 		buf, err = readFile(path, buf[:0])
 		if gone(err) {
+			ended = true
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		t, err := parseThread(buf)
 		if err != nil {
-			return nil, fmt.Errorf("parse %s: %w", path, err)
+			return nil, false, fmt.Errorf("parse %s: %w", path, err)
 		}
 		t.TID = tid
 		threads = append(threads, t)
 	}
 	// A process has one thread at least, and be it a zombie.
 	if len(threads) == 0 {
-		return nil, fmt.Errorf("pid %d: %w: %s: no thread", pid, ErrGone, pidPath(pid, "task"))
+		return nil, ended, fmt.Errorf("pid %d: %w: %s: no thread", pid, ErrGone, pidPath(pid, "task"))
 	}
-	return threads, nil
+	return threads, ended, nil
+}
+
+// Ended says whether a process with these threads has ended. That its main thread has
+// tells nothing: others may go on, or be about to end, with children that they have
+// started. So the kernel's count has to be that of a zombie, too.
+func Ended(threads []Thread) bool {
+	return len(threads) == 1 && threads[0].threads <= 1 && (threads[0].State == "Z" || threads[0].State == "X")
 }
 
 // Glance returns the threads of a process and its children, with as few reads as
