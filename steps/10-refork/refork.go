@@ -31,14 +31,12 @@ func leadSession(args []string, wait time.Duration) error {
 		leader.Wait() // It ends now. Whatever its status, the daemon is ready.
 		return nil
 	}
-	// The leader ends the daemon, and clears up. Should it hang itself, we end both:
-	// the daemon is in its process group.
-	leader.Process.Signal(syscall.SIGTERM)
+	// The leader ends the daemon, and clears up. If it was killed, a ready daemon knows of
+	// nothing: so all of its process group are asked, and should they hang, are ended. The
+	// group's number is nobody else's before we have waited for the leader.
+	syscall.Kill(-leader.Process.Pid, syscall.SIGTERM)
 	hung := time.AfterFunc(grace, func() { syscall.Kill(-leader.Process.Pid, syscall.SIGKILL) })
 	leader.Wait()
 	hung.Stop()
-	// If it was killed, a ready daemon knows of nothing. While that is there, the number of
-	// its group is nobody else's.
-	syscall.Kill(-leader.Process.Pid, syscall.SIGTERM)
 	return startError{err, leader.ProcessState}
 }
