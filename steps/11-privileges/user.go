@@ -32,6 +32,8 @@ func lookUp(name string) (uid, gid int, groups []int, err error) {
 	if name == "" {
 		return 0, 0, nil, nil
 	}
+	// Package os/user believes $USER, if /etc/passwd does not say who we are.
+	os.Unsetenv("USER")
 	u, err := user.Lookup(name)
 	if number, e := user.LookupId(name); err != nil && e == nil {
 		u, err = number, nil
