@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -75,6 +76,7 @@ func dropPrivileges(c config, given *flag.FlagSet, root *os.Root) error {
 	}
 	_, _ = time.Now().Zone() // reads /etc/localtime, also while it is in sight
 	if c.chroot != "" {
+		logInside, fileInside := inside(c.chroot, log.name), inside(c.chroot, string(c.file))
 		if err := syscall.Chroot(string(c.chroot)); err != nil {
 			return fmt.Errorf("chroot to %s: %w", c.chroot, err)
 		}
@@ -82,9 +84,9 @@ func dropPrivileges(c config, given *flag.FlagSet, root *os.Root) error {
 		if err := os.Chdir("/"); err != nil {
 			return err
 		}
-		log.name = inside(c.chroot, log.name)
+		log.name = logInside
 		if c.file != "" {
-			given.Set("config", inside(c.chroot, string(c.file)))
+			given.Set("config", fileInside)
 		}
 	}
 	if err := become(uid, gid, groups); err != nil {
@@ -117,11 +119,15 @@ func nobodyElse(uid, gid int, groups []int) error {
 	return rootIsGone(uid, gid)
 }
 
-// inside returns how a file is called with dir as the root directory. One that is not
-// in dir keeps its name: what dir has by that name, if anything, is another file.
+// inside returns how a file is called with dir as the root directory, whatever symbolic
+// links lead to either. One that is not in dir keeps its name: what dir has by that name,
+// if anything, is another file.
 func inside(dir path, name string) string {
-	if rest, ok := strings.CutPrefix(name, string(dir)+"/"); ok {
-		return "/" + rest
+	in, err := filepath.EvalSymlinks(string(dir))
+	of, err2 := filepath.EvalSymlinks(filepath.Dir(name))
+	rest, ok := strings.CutPrefix(filepath.Join(of, filepath.Base(name)), in+"/")
+	if err != nil || err2 != nil || !ok {
+		return name
 	}
-	return name
+	return "/" + rest
 }
