@@ -577,6 +577,12 @@ func judgeRights(f *facts) (Verdict, string) {
 		wrong = append(wrong, fmt.Sprintf("it has capabilities: permitted %x, effective %x, inheritable %x, ambient %x",
 			c.Permitted, c.Effective, c.Inheritable, c.Ambient))
 	}
+	uneven := slices.DeleteFunc(slices.Clone(d.Uneven), func(key string) bool {
+		return key == "CapBnd" || key == "NoNewPrivs" // the one gives no right, the other has a check
+	})
+	if len(uneven) > 0 {
+		wrong = append(wrong, "not all of its threads have the same "+strings.Join(uneven, ", "))
+	}
 	if len(wrong) > 0 {
 		return Fail, strings.Join(wrong, "; ")
 	}
@@ -586,6 +592,9 @@ func judgeRights(f *facts) (Verdict, string) {
 func judgeNewPrivs(f *facts) (Verdict, string) {
 	if !f.job.daemon.NoNewPrivs {
 		return Fail, "no_new_privs is not set: a set-user-ID program gives it that user's rights"
+	}
+	if slices.Contains(f.job.daemon.Uneven, "NoNewPrivs") {
+		return Fail, "no_new_privs is not set in all of its threads: a set-user-ID program gives such a thread that user's rights"
 	}
 	return Pass, "no_new_privs is set"
 }

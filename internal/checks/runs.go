@@ -512,7 +512,13 @@ func (b *bench) runSingle(l *lab.Lab, f *facts) error {
 	if err := b.refused(l, lab.Command{Args: b.args}, &r.refusal); err != nil {
 		return err
 	}
-	r.died = !slices.Contains(r.live, r.first)
+	live := r.live
+	if r.never { // So nothing is at rest.
+		if live, err = l.Live(); err != nil {
+			return err
+		}
+	}
+	r.died = !slices.Contains(live, r.first)
 	for _, pid := range r.live {
 		if !slices.Contains(ln.live, pid) {
 			r.second = pid

@@ -289,6 +289,19 @@ func TestFakeThreadMissed(t *testing.T) {
 	equal(t, "the test's error", <-done, nil)
 }
 
+// What a process may do the kernel says of each thread.
+func TestFakeUneven(t *testing.T) {
+	other := strings.NewReplacer("Uid:\t1\t", "Uid:\t0\t", "NoNewPrivs:\t0", "NoNewPrivs:\t1", "SigBlk:\t0000000000000000", "SigBlk:\t0000000000000002").Replace(statusText)
+	mount(t, map[string]string{"7/task/8/status": other, "7/task/9/status": statusText})
+	p, err := Read(7)
+	equal(t, "error", err, nil)
+	equal(t, "uneven", p.Uneven, []string{"Uid", "NoNewPrivs"})
+	mount(t, nil)
+	p, err = Read(7)
+	equal(t, "error", err, nil)
+	equal(t, "uneven", p.Uneven, []string{})
+}
+
 // A process whose main thread has ended, and which has another one that is missing in the
 // list, goes on.
 func TestFakeEnded(t *testing.T) {

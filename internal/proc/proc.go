@@ -50,6 +50,7 @@ type Process struct {
 	Environ []string `json:"environ"` // the names of its variables, as it was given them
 
 	NoNewPrivs bool     `json:"no_new_privs"`
+	Uneven     []string `json:"uneven"`  // what of these its threads do not have in common
 	Blocked    []string `json:"blocked"` // by all threads: no thread can take these
 	Ignored    []string `json:"ignored"`
 	Caught     []string `json:"caught"`
@@ -115,6 +116,7 @@ func Read(pid int) (*Process, error) {
 		FDs:     []FD{},
 		Groups:  []int{},
 		Environ: []string{},
+		Uneven:  []string{},
 		Blocked: []string{}, Ignored: []string{}, Caught: []string{},
 		Children: []int{},
 	}
@@ -124,7 +126,7 @@ func Read(pid int) (*Process, error) {
 		return p, err
 	}
 
-	errs := []error{p.readStatus(), p.readCmdline(), p.readEnviron(), p.readBlocked()}
+	errs := []error{p.readStatus(), p.readCmdline(), p.readEnviron(), p.readThreads()}
 	p.Exe, err = os.Readlink(pidPath(pid, "exe"))
 	errs = append(errs, err)
 	p.Cwd, err = os.Readlink(pidPath(pid, "cwd"))
@@ -156,21 +158,38 @@ func Read(pid int) (*Process, error) {
 	return p, errors.Join(errs...)
 }
 
-// readBlocked reads the signal mask. Each thread has its own (signal(7)), and a
-// signal for the process goes to any thread that does not block it. The mask in
-// /proc/PID/status is the main thread's alone. In a Go program that may be the
-// one thread that os/signal keeps for itself, which blocks nearly everything.
-func (p *Process) readBlocked() error {
-	threads, err := Threads(p.PID)
-	if err != nil {
-		return err
-	}
-	blocked := ^uint64(0)
-	for _, t := range threads {
+// rights are the lines of the status file that say what a process may do.
+var rights = []string{"Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"}
+
+// readThreads reads what each thread has for itself. /proc/PID/status shows the main
+// thread alone.
+//
+// A signal for the process goes to any thread that does not block it (signal(7)). In a
+// Go program the main thread may be the one that os/signal keeps for itself, and it blocks
+// nearly everything. And to Linux each thread has rights of its own (credentials(7),
+// capabilities(7)).
+func (p *Process) readThreads() error {
+	var blocked uint64
+	var first map[string]string
+	begin := func() { blocked, first, p.Uneven = ^uint64(0), nil, []string{} }
+	err := eachThread(p.PID, begin, func(_ int, text []byte) error {
+		t, err := parseThread(text)
 		blocked &= t.Blocked
+		lines := statusLines(text)
+		if first == nil {
+			first = lines
+		}
+		for _, key := range rights {
+			if lines[key] != first[key] && !slices.Contains(p.Uneven, key) {
+				p.Uneven = append(p.Uneven, key)
+			}
+		}
+		return err
+	})
+	if err == nil {
+		p.Blocked = SignalNames(blocked)
 	}
-	p.Blocked = SignalNames(blocked)
-	return nil
+	return err
 }
 
 func (p *Process) readCmdline() error {

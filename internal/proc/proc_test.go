@@ -792,7 +792,7 @@ func TestJSON(t *testing.T) {
 			{3, "/", "dir", 5, 9, unix.O_PATH | unix.O_CLOEXEC},
 		},
 		Caps:    Caps{1, 2, 4, 1<<41 - 1, 16},
-		Cmdline: []string{"cat"}, Environ: []string{"TZ"}, Groups: []int{}, Blocked: []string{}, Ignored: []string{}, Caught: []string{}, Children: []int{},
+		Cmdline: []string{"cat"}, Environ: []string{"TZ"}, Groups: []int{}, Uneven: []string{"Uid"}, Blocked: []string{}, Ignored: []string{}, Caught: []string{}, Children: []int{},
 	}
 	const want = `{"pid":7,"ppid":1,"pgid":7,"sid":7,"tty":"pts/3","tty_nr":34819,"comm":"cat","state":"S","start_time":99,` +
 		`"cmdline":["cat"],"exe":"","cwd":"","root":"","umask":"0022","fds":[` +
@@ -802,7 +802,7 @@ func TestJSON(t *testing.T) {
 		`{"fd":3,"target":"/","type":"dir","access":"path","cloexec":true,"dev":5,"ino":9}],` +
 		`"uids":{"real":1,"effective":2,"saved":3,"fs":4},"gids":{"real":0,"effective":0,"saved":0,"fs":0},"groups":[],` +
 		`"caps":{"inheritable":1,"permitted":2,"effective":4,"bounding":2199023255551,"ambient":16},"environ":["TZ"],` +
-		`"no_new_privs":false,"blocked":[],"ignored":[],"caught":[],"children":[]}`
+		`"no_new_privs":false,"uneven":["Uid"],"blocked":[],"ignored":[],"caught":[],"children":[]}`
 	text, err := json.Marshal(p)
 	if err != nil {
 		t.Fatal(err)

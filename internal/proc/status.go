@@ -18,11 +18,7 @@ func (p *Process) readStatus() error {
 	if err != nil {
 		return err
 	}
-	s := status{path: path, lines: map[string]string{}}
-	for line := range strings.Lines(string(text)) {
-		key, value, _ := strings.Cut(line, ":")
-		s.lines[key] = value
-	}
+	s := status{path: path, lines: statusLines(text)}
 
 	// The last argument is the base: counts are decimal, modes octal, masks hex.
 	p.UIDs = s.ids("Uid")
@@ -36,6 +32,15 @@ func (p *Process) readStatus() error {
 	p.Caught = SignalNames(s.number("SigCgt", 16))
 	p.Umask = Mode(s.number("Umask", 8))
 	return s.err
+}
+
+func statusLines(text []byte) map[string]string {
+	lines := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(line, ":")
+		lines[key] = value
+	}
+	return lines
 }
 
 // status is the file cut into lines, and the first error in reading them.

@@ -35,50 +35,56 @@ type Thread struct {
 }
 
 // Threads returns the threads of a process, sorted by TID.
+func Threads(pid int) (threads []Thread, err error) {
+	err = eachThread(pid, func() { threads = []Thread{} }, func(tid int, status []byte) error {
+		t, err := parseThread(status)
+		t.TID = tid
+		threads = append(threads, t)
+		return err
+	})
+	if err != nil {
+		return nil, goneError(pid, err)
+	}
+	return threads, nil
+}
+
+// eachThread calls f with the status file of each thread of a process.
 //
 // Where a thread ends while the kernel lists them, the list ends too, and may lack others
 // that go on. The ended one stands in such a list. So if a thread has gone when its file
-// is to be read, all are listed again.
-func Threads(pid int) (threads []Thread, err error) {
+// is to be read, all are listed again, and begin is called again.
+func eachThread(pid int, begin func(), f func(tid int, status []byte) error) error {
+	buf := make([]byte, 0, 4096) // one for all, because callers ask in a loop
 	for range asks {
-		ended := false
-		if threads, ended, err = listThreads(pid); err != nil || !ended {
+		begin()
+		tids, err := numbersIn(pidPath(pid, "task"))
+		if err != nil {
+			return err
+		}
+		read := 0
+		for _, tid := range tids {
+			path := pidPath(pid, "task", strconv.Itoa(tid), "status")
+			buf, err = readFile(path, buf[:0])
+			if gone(err) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if err := f(tid, buf); err != nil {
+				return fmt.Errorf("parse %s: %w", path, err)
+			}
+			read++
+		}
+		// A process has one thread at least, and be it a zombie.
+		if read == 0 {
+			return fmt.Errorf("pid %d: %w: %s: no thread", pid, ErrGone, pidPath(pid, "task"))
+		}
+		if read == len(tids) {
 			break
 		}
 	}
-	return threads, goneError(pid, err)
-}
-
-// listThreads returns the threads, and whether one of these has ended meanwhile.
-func listThreads(pid int) (threads []Thread, ended bool, err error) {
-	tids, err := numbersIn(pidPath(pid, "task"))
-	if err != nil {
-		return nil, false, err
-	}
-	threads = make([]Thread, 0, len(tids))
-	buf := make([]byte, 0, 4096) // one for all, because callers ask in a loop
-	for _, tid := range tids {
-		path := pidPath(pid, "task", strconv.Itoa(tid), "status")
-		buf, err = readFile(path, buf[:0])
-		if gone(err) {
-			ended = true
-			continue
-		}
-		if err != nil {
-			return nil, false, err
-		}
-		t, err := parseThread(buf)
-		if err != nil {
-			return nil, false, fmt.Errorf("parse %s: %w", path, err)
-		}
-		t.TID = tid
-		threads = append(threads, t)
-	}
-	// A process has one thread at least, and be it a zombie.
-	if len(threads) == 0 {
-		return nil, ended, fmt.Errorf("pid %d: %w: %s: no thread", pid, ErrGone, pidPath(pid, "task"))
-	}
-	return threads, ended, nil
+	return nil
 }
 
 // Ended says whether a process with these threads has ended. That its main thread has
