@@ -22,6 +22,8 @@ import (
 
 	"daemonsteps/internal/lab"
 	"daemonsteps/internal/proc"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Verdict is what a check comes to.
@@ -498,6 +500,8 @@ func judgeSingle(f *facts) (Verdict, string) {
 	}
 	if s.names != fmt.Sprint(s.first) {
 		wrong = append(wrong, fmt.Sprintf("the PID file says %.20q, and the daemon is %d", s.names, s.first))
+	} else if !s.died && s.after != s.names {
+		wrong = append(wrong, fmt.Sprintf("a second start changes the PID file: it says %.20q, and the daemon is %d", s.after, s.first))
 	}
 	if s.again != nil {
 		wrong = append(wrong, afterKill(s.again))
@@ -590,6 +594,9 @@ func judgeRights(f *facts) (Verdict, string) {
 }
 
 func judgeNewPrivs(f *facts) (Verdict, string) {
+	if set, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err == nil && set != 0 {
+		return Skip, "no_new_privs is set in its caller already, so it has to be set in the daemon"
+	}
 	if !f.job.daemon.NoNewPrivs {
 		return Fail, "no_new_privs is not set: a set-user-ID program gives it that user's rights"
 	}
@@ -603,6 +610,9 @@ func judgeEnviron(f *facts) (Verdict, string) {
 	have := f.job.daemon.Environ
 	if slices.Contains(have, stray) {
 		return Fail, fmt.Sprintf("it was started with %s, a variable of its caller's", stray)
+	}
+	if f.job.daemon.EnvironOver {
+		return Skip, "it has written something else where it was given its variables, a title for ps(1) perhaps"
 	}
 	return Pass, fmt.Sprintf("%s, a variable of its caller's, is not among the %d it was started with", stray, len(have))
 }

@@ -102,7 +102,7 @@ type facts struct {
 		refusal
 		first, second int    // pids; second is 0 if nothing more than the first lives
 		died          bool   // the first has ended
-		names         string // what stands in the PID file
+		names, after  string // whom the PID file names, before and after the second start
 		again         error  // why it did not start when the first was killed
 	}
 	ready struct {
@@ -283,10 +283,10 @@ func (b *bench) endBy(l *lab.Lab, d *proc.Process, sig syscall.Signal) (end, err
 // blocks says whether a process blocks a signal. A thread that waits for one by
 // sigwaitinfo(2) does not; and one that is blocked may be read from a descriptor.
 func blocks(d *proc.Process, signal string) bool {
-	return slices.Contains(d.Blocked, signal) && !slices.ContainsFunc(d.FDs, isSignalFD)
+	return slices.Contains(d.Blocked, signal) && !slices.ContainsFunc(d.FDs, func(fd proc.FD) bool {
+		return slices.Contains(proc.SignalNames(fd.Signals), signal)
+	})
 }
-
-func isSignalFD(fd proc.FD) bool { return fd.Target == "anon_inode:[signalfd]" }
 
 // runJob starts the program as a shell's job, closes the terminal, and ends the
 // daemon with SIGTERM.
@@ -507,11 +507,17 @@ func (b *bench) runSingle(l *lab.Lab, f *facts) error {
 		return err
 	}
 	r.first = ln.daemon.PID
-	text, _ := os.ReadFile(b.path(ln.info, b.PIDFile))
-	r.names = strings.TrimSpace(string(text))
+	// There may be more lines in it, which are for others.
+	named := func() string {
+		text, _ := os.ReadFile(b.path(ln.info, b.PIDFile))
+		line, _, _ := strings.Cut(string(text), "\n")
+		return strings.TrimSpace(line)
+	}
+	r.names = named()
 	if err := b.refused(l, lab.Command{Args: b.args}, &r.refusal); err != nil {
 		return err
 	}
+	r.after = named()
 	live := r.live
 	if r.never { // So nothing is at rest.
 		if live, err = l.Live(); err != nil {
@@ -539,6 +545,11 @@ func (b *bench) runReady(l *lab.Lab, f *facts) error {
 			network, address = "tcp", b.Socket
 		}
 		client, err := net.DialTimeout(network, address, b.Timeout)
+		for _, other := range []string{"unixpacket", "unixgram"} { // It may be of another type.
+			if errors.Is(err, syscall.EPROTOTYPE) {
+				client, err = net.DialTimeout(other, address, b.Timeout)
+			}
+		}
 		if err == nil {
 			client.Close()
 		}

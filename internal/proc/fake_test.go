@@ -111,6 +111,7 @@ func TestFakeCrooked(t *testing.T) {
 		{"fd/0", "->0", "stat ROOT/7/fd/0: too many levels of symbolic links"},
 		{"fdinfo/0", "pos:\t0\n", "parse ROOT/7/fdinfo/0: flags: no such line"},
 		{"fdinfo/0", "flags:\t9\n", `parse ROOT/7/fdinfo/0: flags: strconv.ParseUint: parsing "9": invalid syntax`},
+		{"fdinfo/0", "flags:\t0\nsigmask:\tx\n", `parse ROOT/7/fdinfo/0: sigmask: strconv.ParseUint: parsing "x": invalid syntax`},
 		{"task/7/children", "x", `parse ROOT/7/task/7/children: strconv.Atoi: parsing "x": invalid syntax`},
 		{"task/7/children", "->children", "open ROOT/7/task/7/children: too many levels of symbolic links"},
 	} {

@@ -25,6 +25,9 @@ type FD struct {
 	Dev, Ino uint64
 
 	Flags int // as open(2) takes them, with O_CLOEXEC
+
+	// Signals holds what a signalfd takes (signalfd(2)). Bit 0 stands for signal 1.
+	Signals uint64
 }
 
 // CloseOnExec reports whether execve(2) closes the descriptor.
@@ -54,11 +57,12 @@ type fdJSON struct {
 	CloExec bool   `json:"cloexec"`
 	Dev     uint64 `json:"dev"`
 	Ino     uint64 `json:"ino"`
+	Signals uint64 `json:"signals,omitempty"`
 }
 
 // MarshalJSON writes "access" and "cloexec" in place of the flags.
 func (f FD) MarshalJSON() ([]byte, error) {
-	return json.Marshal(fdJSON{f.FD, f.Target, f.Kind, f.access(), f.CloseOnExec(), f.Dev, f.Ino})
+	return json.Marshal(fdJSON{f.FD, f.Target, f.Kind, f.access(), f.CloseOnExec(), f.Dev, f.Ino, f.Signals})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote. Flags holds then only what
@@ -77,7 +81,7 @@ func (f *FD) UnmarshalJSON(text []byte) error {
 	if j.CloExec {
 		flags |= unix.O_CLOEXEC
 	}
-	*f = FD{j.FD, j.Target, j.Type, j.Dev, j.Ino, flags}
+	*f = FD{FD: j.FD, Target: j.Target, Kind: j.Type, Dev: j.Dev, Ino: j.Ino, Flags: flags, Signals: j.Signals}
 	return nil
 }
 
@@ -114,29 +118,33 @@ func readFD(pid, n int) (FD, error) {
 	if err := unix.Stat(link, &st); err != nil {
 		return FD{}, &fs.PathError{Op: "stat", Path: link, Err: err}
 	}
-	flags, err := readFlags(pidPath(pid, "fdinfo", strconv.Itoa(n)))
-	if err != nil {
-		return FD{}, err
-	}
-	return FD{n, target, kind(target, uint32(st.Mode)), uint64(st.Dev), uint64(st.Ino), flags}, nil
+	fd := FD{FD: n, Target: target, Kind: kind(target, uint32(st.Mode)), Dev: uint64(st.Dev), Ino: uint64(st.Ino)}
+	return fd, fd.readInfo(pidPath(pid, "fdinfo", strconv.Itoa(n)))
 }
 
-// readFlags returns the octal number in the line "flags:" of a file in fdinfo.
-func readFlags(path string) (int, error) {
+// readInfo reads a file in fdinfo (proc_pid_fdinfo(5)): the octal number in the line
+// "flags:", and of a signalfd the hexadecimal one in "sigmask:".
+func (f *FD) readInfo(path string) error {
 	text, err := readFile(path, nil)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "flags:"); ok {
-			flags, err := strconv.ParseUint(strings.TrimSpace(value), 8, 31)
-			if err != nil {
-				return 0, fmt.Errorf("parse %s: flags: %w", path, err)
-			}
-			return int(flags), nil
+	lines := statusLines(text)
+	flags, ok := lines["flags"]
+	if !ok {
+		return fmt.Errorf("parse %s: flags: %w", path, errNoLine)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(flags), 8, 31)
+	if err != nil {
+		return fmt.Errorf("parse %s: flags: %w", path, err)
+	}
+	f.Flags = int(n)
+	if mask, ok := lines["sigmask"]; ok {
+		if f.Signals, err = strconv.ParseUint(strings.TrimSpace(mask), 16, 64); err != nil {
+			return fmt.Errorf("parse %s: sigmask: %w", path, err)
 		}
 	}
-	return 0, fmt.Errorf("parse %s: flags: %w", path, errNoLine)
+	return nil
 }
 
 // kind names the type of an open file.

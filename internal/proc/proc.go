@@ -49,6 +49,8 @@ type Process struct {
 	Caps    Caps     `json:"caps"`
 	Environ []string `json:"environ"` // the names of its variables, as it was given them
 
+	EnvironOver bool `json:"environ_over"` // It has written over what it was given.
+
 	NoNewPrivs bool     `json:"no_new_privs"`
 	Uneven     []string `json:"uneven"`  // what of these its threads do not have in common
 	Blocked    []string `json:"blocked"` // by all threads: no thread can take these
@@ -205,16 +207,20 @@ func (p *Process) readCmdline() error {
 }
 
 // readEnviron reads the names of the variables that the process was started with,
-// sorted. What it sets later is not seen (proc_pid_environ(5)).
+// sorted. What it sets later is not seen (proc_pid_environ(5)), unless it writes the title
+// there that ps(1) is to show.
 func (p *Process) readEnviron() error {
 	text, err := readFile(pidPath(p.PID, "environ"), nil)
 	if err != nil {
 		return err
 	}
+	p.EnvironOver = len(text) > 0 && strings.Trim(string(text), "\x00") == ""
 	for entry := range strings.SplitSeq(string(text), "\x00") {
-		if name, _, ok := strings.Cut(entry, "="); ok {
+		name, _, ok := strings.Cut(entry, "=")
+		if ok {
 			p.Environ = append(p.Environ, name)
 		}
+		p.EnvironOver = p.EnvironOver || !ok && entry != ""
 	}
 	slices.Sort(p.Environ)
 	return nil

@@ -786,10 +786,10 @@ func TestJSON(t *testing.T) {
 		Umask: 0o022,
 		UIDs:  IDs{1, 2, 3, 4},
 		FDs: []FD{
-			{0, "/dev/null", "char", 5, 6, unix.O_RDONLY},
-			{1, "/x", "file", 5, 7, unix.O_WRONLY | unix.O_CLOEXEC},
-			{2, "/y", "file", 5, 8, unix.O_RDWR},
-			{3, "/", "dir", 5, 9, unix.O_PATH | unix.O_CLOEXEC},
+			{0, "/dev/null", "char", 5, 6, unix.O_RDONLY, 0},
+			{1, "/x", "file", 5, 7, unix.O_WRONLY | unix.O_CLOEXEC, 0},
+			{2, "/y", "file", 5, 8, unix.O_RDWR, 1 << 14},
+			{3, "/", "dir", 5, 9, unix.O_PATH | unix.O_CLOEXEC, 0},
 		},
 		Caps:    Caps{1, 2, 4, 1<<41 - 1, 16},
 		Cmdline: []string{"cat"}, Environ: []string{"TZ"}, Groups: []int{}, Uneven: []string{"Uid"}, Blocked: []string{}, Ignored: []string{}, Caught: []string{}, Children: []int{},
@@ -798,10 +798,10 @@ func TestJSON(t *testing.T) {
 		`"cmdline":["cat"],"exe":"","cwd":"","root":"","umask":"0022","fds":[` +
 		`{"fd":0,"target":"/dev/null","type":"char","access":"r","cloexec":false,"dev":5,"ino":6},` +
 		`{"fd":1,"target":"/x","type":"file","access":"w","cloexec":true,"dev":5,"ino":7},` +
-		`{"fd":2,"target":"/y","type":"file","access":"rw","cloexec":false,"dev":5,"ino":8},` +
+		`{"fd":2,"target":"/y","type":"file","access":"rw","cloexec":false,"dev":5,"ino":8,"signals":16384},` +
 		`{"fd":3,"target":"/","type":"dir","access":"path","cloexec":true,"dev":5,"ino":9}],` +
 		`"uids":{"real":1,"effective":2,"saved":3,"fs":4},"gids":{"real":0,"effective":0,"saved":0,"fs":0},"groups":[],` +
-		`"caps":{"inheritable":1,"permitted":2,"effective":4,"bounding":2199023255551,"ambient":16},"environ":["TZ"],` +
+		`"caps":{"inheritable":1,"permitted":2,"effective":4,"bounding":2199023255551,"ambient":16},"environ":["TZ"],"environ_over":false,` +
 		`"no_new_privs":false,"uneven":["Uid"],"blocked":[],"ignored":[],"caught":[],"children":[]}`
 	text, err := json.Marshal(p)
 	if err != nil {

@@ -34,6 +34,7 @@ func (p *Process) readStatus() error {
 	return s.err
 }
 
+// statusLines cuts a file into lines of a key, a colon and a value.
 func statusLines(text []byte) map[string]string {
 	lines := map[string]string{}
 	for line := range strings.Lines(string(text)) {
