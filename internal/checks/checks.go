@@ -500,7 +500,7 @@ func judgeSingle(f *facts) (Verdict, string) {
 	}
 	if s.names != fmt.Sprint(s.first) {
 		wrong = append(wrong, fmt.Sprintf("the PID file says %.20q, and the daemon is %d", s.names, s.first))
-	} else if !s.died && s.after != s.names {
+	} else if !s.died && s.second == 0 && s.after != s.names {
 		wrong = append(wrong, fmt.Sprintf("a second start changes the PID file: it says %.20q, and the daemon is %d", s.after, s.first))
 	}
 	if s.again != nil {
