@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"daemonsteps/internal/proc"
 
@@ -212,16 +213,25 @@ func lastChildren(ctx context.Context, pid int) []process {
 }
 
 // daemon looks at the process that the launcher left behind: an orphan by now.
-func (l launched) daemon() (*proc.Process, error) {
+func (l launched) daemon() (_ *proc.Process, err error) {
 	if n := len(l.children); n != 1 {
 		return nil, fmt.Errorf("the launcher left %d processes behind, not 1", n)
 	}
 	held := l.children[0]
-	// What may not be read stays empty, and the table has a ? for it.
-	p, err := proc.Read(held.pid)
-	ended, waitErr := held.wait(0)
-	if waitErr != nil {
-		return nil, waitErr
+	var p *proc.Process
+	var ended bool
+	// Before step 9 it may still be within execve(2), and have no arguments yet. That lasts
+	// some microseconds, and nothing tells when it is over.
+	for until := time.Now().Add(time.Second); ; time.Sleep(100 * time.Microsecond) {
+		// What may not be read stays empty, and the table has a ? for it.
+		p, err = proc.Read(held.pid)
+		var waitErr error
+		if ended, waitErr = held.wait(0); waitErr != nil {
+			return nil, waitErr
+		}
+		if err != nil || ended || len(p.Cmdline) > 0 || time.Now().After(until) {
+			break
+		}
 	}
 	if ended || errors.Is(err, proc.ErrGone) || p.Start != held.start {
 		return nil, fmt.Errorf("the daemon, pid %d, has ended at once", held.pid)
